@@ -1,0 +1,93 @@
+"""How artifacts reach the disk: hashed, and by atomic rename, so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trtkit.errors import PlanError, UsageError
+
+__all__ = ["atomic_path", "read_json", "sha256_bytes", "sha256_file", "sha256_json", "write_bytes", "write_json"]
+
+
+def sha256_bytes(data: bytes | memoryview) -> str:
+    """SHA-256 in lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces (memory stays constant)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    """SHA-256 of a value's canonical JSON text (sorted keys, no spaces)."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a scratch path beside ``final``; rename it there on success, remove it on any failure, Ctrl-C included.
+
+    The folder is made if it is missing. The scratch name keeps the suffix, starts with a dot and is new each time.
+
+    Raises:
+        UsageError: the folder cannot be made or written, or ``final`` is a folder.
+    """
+    if final.is_dir():
+        raise UsageError(f"{final} is a folder, and a file is to be written there.", hint="Give a file name.")
+    scratch = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.part{final.suffix}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        scratch.touch()
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write to the folder {final.parent}: {error.strerror or error}.",
+            hint="Give a folder you may write to with -o/--output.",
+        ) from error
+    try:
+        yield scratch
+        scratch.replace(final)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write ``data`` atomically and flush it to the disk."""
+    with atomic_path(path) as scratch, scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, atomically. NaN and infinity are refused: JSON has no word for them."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that trtkit wrote.
+
+    Raises:
+        PlanError: the file is missing, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise PlanError(
+            f"{path} does not exist.", hint="Give the path of a file that trtkit wrote, or make it again."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise PlanError(
+            f"{path} is not readable JSON: {error}.", hint="The file was changed or cut short: make it again."
+        ) from error
+    if not isinstance(value, dict):
+        raise PlanError(f"{path} holds {type(value).__name__}, not a JSON object.", hint="Make the file again.")
+    return value
