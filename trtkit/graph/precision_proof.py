@@ -1,0 +1,71 @@
+"""From the layers of a plan to the proof of its precision: each weighted ONNX node is looked up, none is assumed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from trtkit.artifacts.layers import Layer, LayerReport, widest
+from trtkit.artifacts.precision import WEIGHTED_OPS, NodePrecision, PrecisionProof
+
+__all__ = ["prove"]
+
+_OTHER_OPS = frozenset(
+    {"LRN", "Softmax", "LogSoftmax", "LayerNormalization", "GroupNormalization", "InstanceNormalization"}
+    | {"RMSNormalization", "LpNormalization", "BatchNormalization"}
+)
+
+
+def _witnesses(node: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Of the layers that carry a weighted node, those that compute its product.
+
+    A convolution with Q/DQ around it is named by three layers: the kernel before that quantizes, the product, and
+    the kernel after that adds the bias and applies the activation. Only the product tells its precision. Where
+    several products carry the node (its bias may ride on the next one), the one named after it is taken. Where none
+    is known as a product, all of them are: the widest type decides, which can understate, never overstate.
+    """
+    products = tuple(layer for layer in layers if layer.is_product)
+    # TensorRT-RTX calls a product NODE_mylI_J, or NODE+NODE_mylI_J when it merged two nodes.
+    named = tuple(layer for layer in products if node in layer.name.rpartition("_myl")[0].split("+"))
+    return named or products or layers
+
+
+def _find(name: str, op: str, report: LayerReport, carriers: tuple[Layer, ...], times: int) -> NodePrecision:
+    if not name:
+        return NodePrecision(name, op, None, reason="the node has no name")
+    if times > 1:
+        return NodePrecision(name, op, None, reason=f"{times} nodes have this name")
+    if not report.has_dtypes:
+        return NodePrecision(name, op, None, reason="the layers were reported without data types")
+    if not carriers:
+        return NodePrecision(name, op, None, reason="no layer names it")
+    chosen = _witnesses(name, carriers) if op in WEIGHTED_OPS else carriers
+    dtype = widest(layer.dtype for layer in chosen)
+    reason = None if dtype else "its layer does not tell its data types"
+    return NodePrecision(name, op, dtype, tuple(layer.name for layer in chosen), reason)
+
+
+def prove(nodes: Sequence[tuple[str, str]], report: LayerReport, asked: str) -> PrecisionProof:
+    """State for every weighted node in which data type it runs.
+
+    Args:
+        nodes: name and operator type of every node of the ONNX graph that was built, in order. Operators other than
+            :data:`~trtkit.artifacts.precision.WEIGHTED_OPS` and the normalizations are passed over.
+        report: the layers of the plan.
+        asked: the precision that was asked for, such as ``fp16`` or ``int8``.
+
+    Returns:
+        The proof. A node that no layer names, that has no name or shares it is unproven, with the reason.
+    """
+    times = Counter(name for name, _ in nodes)
+    carriers: dict[str, list[Layer]] = {}
+    for layer in report.compute_layers:
+        for node in layer.onnx_nodes:
+            carriers.setdefault(node, []).append(layer)
+
+    def found(wanted: frozenset[str]) -> tuple[NodePrecision, ...]:
+        return tuple(
+            _find(name, op, report, tuple(carriers.get(name, ())), times[name]) for name, op in nodes if op in wanted
+        )
+
+    return PrecisionProof(asked, report.source, found(frozenset(WEIGHTED_OPS)), found(_OTHER_OPS))
