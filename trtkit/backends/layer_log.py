@@ -91,7 +91,12 @@ def _tensors(text: str, start: int) -> tuple[tuple[LayerTensor, ...], int]:
         shape = tuple(int(dim) for dim in match["shape"].split(",") if dim.strip())
         found.append(LayerTensor(match["name"], dtype_from_text(words), shape, layout[2].strip() if layout else None))
         start = match.end() + (1 if text.startswith(",", match.end()) else 0)
-    return tuple(found), text.index("]", start) + 1
+    if not text.startswith("]", start):
+        # Something that this does not understand stands here: say that there is a tensor of unknown type, so that no
+        # conclusion is drawn from those that were understood.
+        found.append(LayerTensor("", None))
+    closing = text.find("]", start)
+    return tuple(found), len(text) if closing < 0 else closing + 1
 
 
 def _layer(record: str) -> Layer:
