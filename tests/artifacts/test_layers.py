@@ -95,6 +95,8 @@ def test_dtype(kind: str, inputs: list[str | None], constants: list[str], dtype:
         ("c", "CaskDeconvolutionV2", True),
         ("c", "MatrixMultiply", True),
         ("__myl_FcAdd_myl0_16", "runtime_fusion", True),
+        ("__myl_MulAddCorrRelu_myl0_2", "kgen", True),
+        ("__myl_Conc_myl0_24", "runtime_function", False),
         ("_gemm_mha_v2_myl0_7", "kgen", True),
         ("__myl_MulAddRelu_myl0_3", "kgen", False),
         ("__myl_MoveReplConc_myl0_1", "kgen", False),

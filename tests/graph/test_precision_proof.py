@@ -27,6 +27,7 @@ def proof_of(recorded: Sample, asked: str | None = None) -> PrecisionProof:
         ),
         ("fp8", "2 of 3 Conv and 1 of 1 Gemm in FP8; Conv in FP32 (or TF32) (1); Softmax in FP32 (1)"),
         ("residual_fp32", "2 of 2 Conv, 1 of 1 ConvTranspose and 1 of 1 MatMul in FP32 (or TF32)"),
+        ("batchnorm_fp32", "10 of 10 Conv and 1 of 1 Gemm in FP32 (or TF32)"),
         ("attention_fp16", "6 of 6 MatMul in FP16"),
         ("four_capabilities_fp32", "4 of 4 Conv and 1 of 1 Gemm in FP32 (or TF32)"),
         ("odd_names", "3 of 4 Conv and 1 of 1 Gemm in FP32 (or TF32); not proven: Conv 'dup'"),
@@ -103,7 +104,7 @@ def test_products_that_disagree_give_the_widest() -> None:
 
 def test_the_product_named_after_the_node_is_preferred_to_one_that_took_over_its_bias() -> None:
     report = LayerReport(
-        "builder-log", (conv("a_myl0_1", "int8", "a"), conv("b+c_myl0_2", "fp32", "a", "b", "c", kind="gemm"))
+        "builder-log", (conv("a_U7_myl0_1", "int8", "a"), conv("b+c_myl0_2", "fp32", "a", "b", "c", kind="gemm"))
     )
     proof = prove([("a", "Conv"), ("b", "MatMul"), ("c", "MatMul")], report, "int8")
     assert [node.dtype for node in proof.nodes] == ["int8", "fp32", "fp32"]

@@ -7,6 +7,7 @@ The noun only. Who reads the vendor's texts into it: ``trtkit.backends.layer_log
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -24,7 +25,8 @@ _NO_WORK = frozenset(
 )
 _CONVOLUTION_WORDS = ("correlation", "conv")
 _PRODUCT_WORDS = ("gemm", "matrixmultiply", "matmul", "fullyconnected", "deconv", "fusion", "mha")
-_PRODUCT_KERNELS = ("_gemm", "__myl_Fc", "__myl_Gemm", "__myl_MatMul", "__myl_Dot")
+# Myelin names a generated kernel after its steps, each cut to four letters: __myl_CorrMulAddRelu_myl0_2.
+_PRODUCT_KERNEL = re.compile(r"_gemm|__myl_(?:[A-Z][a-z]*)*(?:Corr|Conv|Fc|Gemm|Matm|Dot)(?=[A-Z_])")
 
 
 def widest(dtypes: Iterable[str | None]) -> str | None:
@@ -94,7 +96,7 @@ class Layer:
         kind = self.kind.lower()
         if any(word in kind for word in (*_CONVOLUTION_WORDS, *_PRODUCT_WORDS)):
             return True
-        return kind == "kgen" and self.name.startswith(_PRODUCT_KERNELS)
+        return kind == "kgen" and _PRODUCT_KERNEL.match(self.name) is not None
 
     @property
     def weights(self) -> LayerTensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,9 +11,11 @@ from trtkit.artifacts.precision import WEIGHTED_OPS, NodePrecision, PrecisionPro
 
 __all__ = ["prove"]
 
+# TensorRT-RTX calls a product NODE_mylI_J or NODE_UK_mylI_J, and NODE+NODE_mylI_J when it merged two nodes.
+_LAYER_SUFFIX = re.compile(r"(?:_U\d+)?_myl\d+_\d+$")
 _OTHER_OPS = frozenset(
     {"LRN", "Softmax", "LogSoftmax", "LayerNormalization", "GroupNormalization", "InstanceNormalization"}
-    | {"RMSNormalization", "LpNormalization", "BatchNormalization"}
+    | {"RMSNormalization", "LpNormalization"}
 )
 
 
@@ -25,8 +28,7 @@ def _witnesses(node: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     is known as a product, all of them are: the widest type decides, which can understate, never overstate.
     """
     products = tuple(layer for layer in layers if layer.is_product)
-    # TensorRT-RTX calls a product NODE_mylI_J, or NODE+NODE_mylI_J when it merged two nodes.
-    named = tuple(layer for layer in products if node in layer.name.rpartition("_myl")[0].split("+"))
+    named = tuple(layer for layer in products if node in _LAYER_SUFFIX.sub("", layer.name).split("+"))
     return named or products or layers
 
 
