@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,12 @@ def _keys(
         matched = match_by_graph(parameters, nodes, file)
         if matched is not None:
             return matched
+    kinds = Counter(line[:10].strip() for line in complaints)
+    summary = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     note = "; its graph does not match by position either" if file.nodes else ""
+    title = f"{path} does not hold the {len(parameters)} weight tensors of {model}: {summary}{note}."
     raise ModelError(
-        _listing(f"{path} does not hold the weights of {model} ({len(parameters)} tensors){note}:", complaints),
+        _listing(title, complaints),
         hint=f"Give weights of exactly this architecture; `trtkit export {model}` shows names and shapes.",
     )
 
