@@ -1,1 +1,1 @@
-""""""
+"""typer in, rich out: one command a file, and no logic."""

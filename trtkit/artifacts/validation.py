@@ -1,0 +1,104 @@
+"""What a validation found, as data: a failed comparison is a result, not an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from trtkit.metrics import TensorDifference
+
+__all__ = ["OutputCheck", "ValidationReport"]
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """One output of one case, candidate against reference.
+
+    Attributes:
+        case: which inputs, ``batch 3``.
+        output: name of the graph output.
+        taken: ``output`` as the model gives it, or ``before_softmax``: the centred scores behind its probabilities.
+        judged: whether the verdict depends on it (scores are judged where there are some, instead of probabilities).
+        difference: every measure of the difference.
+    """
+
+    case: str
+    output: str
+    taken: Literal["output", "before_softmax"]
+    judged: bool
+    difference: TensorDifference
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """Candidate against reference on seeded inputs.
+
+    Attributes:
+        status: ``passed``, ``failed``, or ``not_executed`` where nothing can run the plan here.
+        subject: what was executed as the candidate: the ``plan``, or the ``onnx`` that it was built from; ``source``
+            where that is the reference's own file, so that there is nothing to compare.
+        why_not_executed: a sentence; ``None`` when the plan was executed.
+        where: what executed the candidate.
+        reference: what executed the reference: ONNX Runtime's version and the provider that its session reported.
+        reference_sha256, candidate_sha256: of the two files.
+        tolerance_relative_l2: the largest ‖candidate − reference‖ / ‖reference‖ that passes.
+        needed_relative_l2: the smallest tolerance that would have passed; ``None`` if none would (NaN or infinity).
+        seed, input_std: of the inputs.
+        precision_asked: what the plan was asked to be.
+        precision_observed: what its arithmetic looked like; ``None`` where the execution cannot tell.
+        observed_because: the evidence for that, a sentence.
+        checks: one for each case and output.
+        seconds: wall time of the two executions.
+    """
+
+    status: Literal["passed", "failed", "not_executed"]
+    subject: Literal["plan", "onnx", "source"]
+    why_not_executed: str | None
+    where: str | None
+    reference: str
+    reference_sha256: str
+    candidate_sha256: str
+    tolerance_relative_l2: float
+    needed_relative_l2: float | None
+    seed: int
+    input_std: float
+    precision_asked: str
+    precision_observed: str | None
+    observed_because: str | None
+    checks: tuple[OutputCheck, ...]
+    seconds: float
+
+    @property
+    def onnx_passed(self) -> bool:
+        """Whether what was executed, plan or ONNX, agreed with the reference (the source agrees with itself)."""
+        if self.subject == "source":
+            return True
+        return self.needed_relative_l2 is not None and self.needed_relative_l2 <= self.tolerance_relative_l2
+
+    @property
+    def sentence(self) -> str:
+        """The verdict for people."""
+        needed = "no tolerance" if self.needed_relative_l2 is None else f"{self.needed_relative_l2:.2g}"
+        numbers = f"relative L2 error {needed}, tolerance {self.tolerance_relative_l2:.2g}"
+        if self.subject == "source":
+            return f"plan built, not executed: {self.why_not_executed}; the ONNX that it was built from is the source itself"
+        if self.status == "not_executed":
+            agreed = "agrees" if self.onnx_passed else "DISAGREES"
+            return (
+                f"plan built, not executed: {self.why_not_executed}; "
+                f"the ONNX that it was built from {agreed} with the source in ONNX Runtime ({numbers})"
+            )
+        return f"{self.status} on {self.where} against {self.reference} ({numbers})"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ValidationReport:
+        """The inverse of :meth:`to_json`."""
+        checks = tuple(
+            OutputCheck(**{**check, "difference": TensorDifference(**check["difference"])}) for check in value["checks"]
+        )
+        return cls(**{**value, "checks": checks})

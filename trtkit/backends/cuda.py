@@ -1,0 +1,83 @@
+"""The CUDA driver, asked directly: which GPUs are here, and does CUDA start at all?
+
+TensorRT must not be asked: without a driver its runtime object exists and the next call on it is a segmentation fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import sys
+from dataclasses import dataclass
+
+from trtkit.backends.base import Gpu
+
+__all__ = ["CudaProbe", "probe"]
+
+_COMPUTE_CAPABILITY_MAJOR = 75  # CUdevice_attribute, CUDA driver API
+_COMPUTE_CAPABILITY_MINOR = 76
+
+
+@dataclass(frozen=True)
+class CudaProbe:
+    """What the CUDA driver says.
+
+    Attributes:
+        gpus: the devices that this process may use, in CUDA's order.
+        driver: the driver's version, ``580.159.04``; ``None`` without one.
+        cuda: highest CUDA version that the driver supports, ``13.0``; ``None`` without a driver.
+        problem: why there is no usable device, a sentence; ``None`` when there is one.
+    """
+
+    gpus: tuple[Gpu, ...]
+    driver: str | None
+    cuda: str | None
+    problem: str | None
+
+
+@functools.cache
+def probe() -> CudaProbe:
+    """Ask the driver once in this process. Never raises."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return CudaProbe((), None, None, "no CUDA device: the NVIDIA driver is not installed on this machine")
+    code = driver.cuInit(0)
+    if code != 0:
+        return CudaProbe((), _driver_version(), None, f"no CUDA device: the driver's cuInit failed with error {code}")
+    version = ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    count = ctypes.c_int()
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    gpus = tuple(_describe(driver, index) for index in range(count.value))
+    cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    problem = None if gpus else "no CUDA device: the driver shows none to this process"
+    return CudaProbe(gpus, _driver_version(), cuda, problem)
+
+
+def _describe(driver: ctypes.CDLL, index: int) -> Gpu:
+    device = ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(device), index)
+    name = ctypes.create_string_buffer(256)
+    driver.cuDeviceGetName(name, len(name), device)
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, device)
+    memory = ctypes.c_size_t()
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    return Gpu(index, name.value.decode(errors="replace"), f"{major.value}.{minor.value}", memory.value)
+
+
+def _driver_version() -> str | None:
+    """From NVML, which alone knows it; ``None`` where NVML is not there."""
+    with contextlib.suppress(Exception):  # NVML raises its own classes, and the package may be absent
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            version = pynvml.nvmlSystemGetDriverVersion()
+        finally:
+            pynvml.nvmlShutdown()
+        return version.decode() if isinstance(version, bytes) else str(version)
+    return None

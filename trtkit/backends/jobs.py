@@ -1,0 +1,70 @@
+"""The jobs that workers run: thin functions from JSON-ready arguments to JSON-ready values, one call of the seam each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtkit.artifacts.samples import SamplePlan
+from trtkit.backends import registry
+from trtkit.backends.base import BuildOptions, LoadOptions
+from trtkit.worker.protocol import Reporter
+
+__all__ = ["build", "execute", "layers", "probe"]
+
+
+def probe(report: Reporter, *, family: str) -> dict[str, Any]:
+    """What a family can do on this machine: :class:`~trtkit.backends.base.Capabilities` as JSON."""
+    return registry.get(family).capabilities().to_json()
+
+
+def build(report: Reporter, *, family: str, onnx: str, plan: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Build a plan file; returns :class:`~trtkit.backends.base.BuildOutcome` as JSON."""
+    return registry.get(family).build(Path(onnx), Path(plan), BuildOptions.from_json(options), report).to_json()
+
+
+def layers(report: Reporter, *, family: str, plan: str) -> dict[str, Any] | None:
+    """The layers of a plan from its loaded engine, as JSON."""
+    found = registry.get(family).layers(Path(plan))
+    return found.to_json() if found is not None else None
+
+
+def execute(
+    report: Reporter,
+    *,
+    family: str,
+    plan: str,
+    samples: dict[str, Any],
+    results: str,
+    runtime_cache: str | None = None,
+    on_cpu: bool = False,
+    tf32: bool = False,
+) -> dict[str, Any]:
+    """Run a plan on seeded samples and save every output to ``results`` (.npz, keys ``CASE/OUTPUT``).
+
+    Args:
+        report: takes the progress.
+        family, plan: what to load.
+        samples: :class:`~trtkit.artifacts.samples.SamplePlan` as JSON.
+        results: the .npz file to write.
+        runtime_cache: just-in-time kernels of TensorRT-RTX, read and added to.
+        on_cpu: keep ONNX Runtime on the CPU, as the reference must be.
+        tf32: let ONNX Runtime's CUDA provider multiply FP32 in TF32.
+
+    Returns:
+        ``where`` it ran, and ``provider`` (ONNX Runtime's own word for it; ``None`` for other families).
+    """
+    wanted = SamplePlan.from_json(samples)
+    options = LoadOptions(on_cpu=on_cpu, tf32=tf32, runtime_cache=Path(runtime_cache) if runtime_cache else None)
+    runner = registry.get(family).load(Path(plan), options)
+    outputs: dict[str, np.ndarray] = {}
+    with runner:
+        for index, case in enumerate(wanted.cases):
+            report.progress(f"Running on {runner.where}", index, len(wanted.cases))
+            feeds = wanted.feeds(case)
+            outputs |= {f"{index}/{name}": value for name, value in runner.run(feeds).items()}
+        report.progress(f"Running on {runner.where}", len(wanted.cases), len(wanted.cases))
+    np.savez(results, **outputs)  # type: ignore[arg-type]
+    return {"where": runner.where, "provider": getattr(runner, "provider", None)}

@@ -1,0 +1,91 @@
+"""The application: which commands there are, and how an exception becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from trtkit import __version__
+from trtkit.cli import convert, doctor, export, inspect, models, validate
+from trtkit.errors import EXIT_INTERRUPTED, TrtkitError, UsageError
+
+try:
+    from typer import TyperException as _ParserError
+except ImportError:  # before 0.29 typer's parser was click itself
+    from click import ClickException as _ParserError
+
+__all__ = ["app", "main", "run"]
+
+app = typer.Typer(
+    name="trtkit",
+    help="Turn an ONNX model into a TensorRT plan, prove that the plan is right, and measure it.",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(convert.convert)
+app.command()(validate.validate)
+app.command()(inspect.inspect)
+app.command()(export.export)
+app.command()(models.models)
+app.command()(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"trtkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns its exit code (see :mod:`trtkit.errors`) instead of leaving the process.
+
+    A bug is not caught: its traceback is what we need to mend it, and Python's exit code for it is 1.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        result: Any = app(args=arguments, prog_name="trtkit", standalone_mode=False)
+    except TrtkitError as error:
+        return _refuse(error, as_json="--json" in arguments)
+    except _ParserError as error:
+        known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+        hint = f"Run trtkit {arguments[0]} --help." if arguments[0] in known else "Run trtkit --help."
+        return _refuse(UsageError(error.format_message(), hint=hint), as_json="--json" in arguments)
+    except (typer.Abort, KeyboardInterrupt):
+        result = EXIT_INTERRUPTED
+    if result == EXIT_INTERRUPTED:
+        print("interrupted: nothing half-written was left behind", file=sys.stderr)
+    return result if isinstance(result, int) else 0
+
+
+def _refuse(error: TrtkitError, *, as_json: bool) -> int:
+    from trtkit.cli.console import show_error
+
+    if as_json:
+        document = {key: value for key, value in error.to_wire().items() if key != "log"}
+        print(json.dumps({"error": {**document, "exit_code": error.exit_code}}))
+    show_error(error)
+    return error.exit_code
+
+
+def run() -> None:
+    """The console script: :func:`main` with this process's arguments, and a polite end on SIGTERM."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""``trtkit validate``: a plan against ONNX Runtime, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trtkit.cli.options import Json, Verbose
+from trtkit.errors import EXIT_VERDICT_NO
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from trtkit.artifacts.validation import ValidationReport
+
+__all__ = ["validate"]
+
+
+def validate(
+    plan: Annotated[Path, typer.Argument(help="The plan; its manifest and its ONNX lie beside it.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.onnx", help="The FP32 model, where the one in the manifest is not on this machine."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the inputs.")] = 0,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Largest relative L2 error that passes. Default: 0.005 (fp32, tf32), 0.01 (fp16)."),
+    ] = None,
+    runtime_cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TensorRT-RTX's just-in-time kernels, read and added to.")
+    ] = None,
+    require_validation: Annotated[
+        bool, typer.Option("--require-validation", help="Exit 9 where the plan itself cannot be executed.")
+    ] = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Run a plan beside ONNX Runtime FP32 on seeded inputs, and write ….validation.json.
+
+    Without a GPU that can run it, the ONNX that it was built from is compared instead, and the screen says so.
+    """
+    from trtkit.artifacts.plan import validation_path
+    from trtkit.cli.console import Screen, out
+    from trtkit.pipeline import validate_plan
+
+    with Screen(quiet=json, verbose=verbose) as screen:
+        report = validate_plan(
+            plan, screen, reference=reference, seed=seed, tolerance=tolerance, runtime_cache=runtime_cache
+        )
+    if json:
+        from json import dumps
+
+        print(dumps(report.to_json(), indent=2))
+    else:
+        console = out()
+        console.print(_title(report))
+        if report.checks:
+            console.print(_table(report))
+        if report.precision_observed:
+            console.print(f"  observed {report.precision_observed}: {report.observed_because}")
+        console.print(f"  written to {validation_path(plan)}")
+    no = report.status == "failed" or not report.onnx_passed or (require_validation and report.status != "passed")
+    return EXIT_VERDICT_NO if no else 0
+
+
+def _title(report: ValidationReport) -> object:
+    from rich.text import Text
+
+    colour = {"passed": "bold green", "failed": "bold red", "not_executed": "bold yellow"}[report.status]
+    return Text(report.sentence, colour)
+
+
+def _table(report: ValidationReport) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="cyan")
+    for name in ("  case", "output", "max abs", "rel. L2", "cosine", "SQNR dB", "top-1"):
+        table.add_column(name, justify="left" if name in ("  case", "output") else "right")
+    for check in report.checks:
+        found = check.difference
+        output = check.output if check.taken == "output" else f"{check.output}, before Softmax"
+        table.add_row(
+            f"  {check.case}",
+            output if check.judged else f"{output} (not judged)",
+            _number(found.max_abs, ".1e"),
+            _number(found.relative_l2, ".1e"),
+            _number(found.cosine, ".7f"),
+            "exact" if found.exact else _number(found.sqnr_db, ".1f"),
+            _number(found.top1_agreement, ".3f"),
+        )
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

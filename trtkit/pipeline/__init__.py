@@ -1,0 +1,9 @@
+"""The order of the verbs: each function is a whole job, from what the user names to artifacts and a result."""
+
+from __future__ import annotations
+
+from trtkit.pipeline.convert import PRECISIONS, ConvertRequest, ConvertResult, convert
+from trtkit.pipeline.listener import Listener
+from trtkit.pipeline.validate_plan import validate_plan
+
+__all__ = ["PRECISIONS", "ConvertRequest", "ConvertResult", "Listener", "convert", "validate_plan"]

@@ -1,0 +1,125 @@
+"""A plan that is there, validated on this machine: on another day, by another driver, on another GPU than its build."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+from trtkit import environment
+from trtkit.artifacts.files import write_json
+from trtkit.artifacts.plan import PlanManifest, validation_path
+from trtkit.artifacts.plan_header import read_header
+from trtkit.artifacts.validation import ValidationReport
+from trtkit.backends.base import BuildOptions
+from trtkit.errors import PlanError
+from trtkit.pipeline.listener import Listener
+from trtkit.stages.export import SourceRequest, export
+from trtkit.stages.probe import probe
+from trtkit.stages.validate import ValidationRequest, validate
+
+__all__ = ["validate_plan"]
+
+
+def validate_plan(
+    plan: Path,
+    listener: Listener,
+    *,
+    reference: Path | None = None,
+    seed: int = 0,
+    tolerance: float | None = None,
+    runtime_cache: Path | None = None,
+) -> ValidationReport:
+    """Validate a plan on this machine and write ``….validation.json`` beside it.
+
+    Args:
+        plan: the plan; its manifest and its ONNX lie beside it.
+        listener: is told what goes on.
+        reference: the FP32 ONNX; needed where the manifest names a file that is not here.
+        seed: of the inputs.
+        tolerance: largest relative L2 error that passes; ``None`` takes the precision's own.
+        runtime_cache: TensorRT-RTX's just-in-time kernels, read and added to.
+
+    Raises:
+        PlanError: plan, manifest, ONNX or reference are missing or do not belong together.
+        RunError: executing fails.
+    """
+    from trtkit.graph import io
+    from trtkit.graph.outputs import softmax_axes
+
+    if plan.suffix != ".onnx":
+        read_header(plan)
+    manifest = PlanManifest.read(plan)
+    onnx = manifest.onnx
+    if not onnx.path.exists():
+        raise PlanError(
+            f"{onnx.path.name}, from which {plan.name} was built, is missing beside it.",
+            hint="Copy it there, or convert the model again.",
+        )
+    listener.stage(f"Looking at the {manifest.family} family")
+    can = probe(manifest.family)
+    if can.version is not None and can.version != manifest.version and can.cannot_run is None:
+        listener.note(f"the plan was built by {manifest.family} {manifest.version}; {can.version} is installed here")
+    with contextlib.ExitStack() as stack:
+        listener.stage("Finding the FP32 reference")
+        truth = _reference(manifest, reference, stack)
+        listener.stage("Validating")
+        report = validate(
+            ValidationRequest(
+                plan=plan,
+                plan_sha256=manifest.sha256,
+                targets=manifest.targets,
+                onnx=onnx,
+                reference=truth,
+                reference_sha256=manifest.source.sha256,
+                softmax_axes=softmax_axes(io.load(onnx.path)),
+                profile=BuildOptions.from_json(manifest.options).profile,
+                precision=manifest.precision,
+                input_std=manifest.source.input_std,
+                seed=seed,
+                runtime_cache=runtime_cache,
+                tolerance=tolerance,
+            ),
+            can,
+            listener.event,
+        )
+    record = {"schema": 1, "plan": plan.name, "report": report.to_json(), "environment": environment.describe().to_json()}
+    write_json(validation_path(plan), {**record, "capabilities": can.to_json()})
+    return report
+
+
+def _reference(manifest: PlanManifest, given: Path | None, stack: contextlib.ExitStack) -> Path:
+    """The FP32 ONNX that the manifest's source names, proved by its hash."""
+    from trtkit.graph import io
+
+    source = manifest.source
+    if given is None and manifest.onnx.sha256 == source.sha256:
+        return manifest.onnx.path
+    if given is None and source.path is not None:
+        given = Path(source.path)
+        if not given.exists():
+            raise PlanError(
+                f"The source model {given.name} is not at {given.parent} on this machine.",
+                hint="Give it with --reference FILE.onnx.",
+            )
+    if given is not None:
+        if io.sha256_of(given) != source.sha256:
+            raise PlanError(
+                f"{given} is not the model that {manifest.file} was made from: its SHA-256 differs from the manifest's.",
+                hint="Give the FP32 ONNX that was converted, or convert again.",
+            )
+        return given
+    if source.weights is not None:
+        raise PlanError(
+            f"{manifest.file} was made from {source.definition} with the weights {source.weights}, which are not stored.",
+            hint=f"Run trtkit export {source.definition} --weights FILE -o ref.onnx, then give --reference ref.onnx.",
+        )
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trtkit-")))
+    exported = export(SourceRequest(source.definition or "", seed=source.seed or 0))
+    made = io.save(exported.model, folder / "reference.onnx", name=source.name, precision="fp32")
+    if made.sha256 != source.sha256:
+        raise PlanError(
+            f"This version of trtkit makes another {source.definition} than the one that {manifest.file} was made from.",
+            hint="Validate with the version of trtkit that converted it (see the manifest), or convert again.",
+        )
+    return made.path

@@ -1,0 +1,110 @@
+"""The worker's own side: read one request, run it, stream events, answer once. Run as ``python -m trtkit.worker.child``.
+
+Standard output is kept for the protocol: a vendor that prints there would break it, so file descriptor 1 is pointed at
+standard error before anything else is imported. A worker never outlives its parent: the kernel kills it with the
+parent (Linux), and everywhere a thread watches for the end of standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import sys
+import threading
+import time
+import traceback
+from typing import Any, BinaryIO
+
+from trtkit.errors import TrtkitError
+from trtkit.worker.protocol import decode, encode
+
+__all__ = ["main"]
+
+
+class _Channel:
+    """Writes messages to the parent; the :class:`~trtkit.worker.protocol.Reporter` that jobs are given."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one message; a parent that no longer reads ends the worker."""
+        with self._lock:
+            try:
+                self._stream.write(encode(message))
+                self._stream.flush()
+            except (BrokenPipeError, ValueError):
+                os._exit(1)
+
+    def progress(self, phase: str, step: int, steps: int | None, parent: str | None = None) -> None:
+        """See :class:`~trtkit.worker.protocol.Progress`."""
+        self.send({"event": "progress", "phase": phase, "step": step, "steps": steps, "parent": parent})
+
+    def log(self, severity: str, text: str) -> None:
+        """See :class:`~trtkit.worker.protocol.Log`."""
+        self.send({"event": "log", "severity": severity, "text": text})
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        pr_set_pdeathsig = 1
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+
+    def wait_for_end_of_input() -> None:
+        while sys.stdin.buffer.read(65536):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end_of_input, name="parent-watch", daemon=True).start()
+
+
+def _peak_rss_bytes() -> int | None:
+    """Largest resident set of this process so far, in bytes; ``None`` where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _take_over_stdout() -> BinaryIO:
+    """A private copy of standard output for the protocol; the descriptor itself then points at standard error."""
+    sys.stdout.flush()
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "wb")
+
+
+def main() -> int:
+    """Serve one request; the exit code only says whether an answer was given."""
+    channel = _Channel(_take_over_stdout())
+    faulthandler.enable()
+    request = decode(sys.stdin.buffer.readline())
+    _die_with_parent()
+    started = time.perf_counter()
+    try:
+        module, _, name = str(request["function"]).partition(":")
+        value = getattr(importlib.import_module(module), name)(channel, **request["arguments"])
+        answer = {"event": "result", "value": value}
+    except TrtkitError as error:
+        answer = {"event": "error", "error": error.to_wire()}
+    except MemoryError as error:
+        answer = {"event": "out_of_memory", "text": str(error)}
+    except Exception:
+        answer = {"event": "crash", "traceback": traceback.format_exc()}
+    channel.send({**answer, "seconds": time.perf_counter() - started, "peak_rss_bytes": _peak_rss_bytes()})
+    # No interpreter shutdown: vendor libraries are known to crash in their destructors, after the answer is out.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
