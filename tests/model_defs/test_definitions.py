@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import model_defs
 from model_defs.definition import ModelDef
 from tests.model_defs.reference import FORWARD, softmax
+from trtkit.graph.cost import cost
 
 # Parameters and multiply-accumulates (convolutions and fully connected layers, one image). Published: torchvision's
 # documentation states its models' parameters and 0.71, 1.50, 4.09 and 0.35 GFLOPS (as multiply-accumulates).
@@ -120,6 +121,8 @@ def test_counts_are_exact(built: Built) -> None:
             macs += built.weights[node.input[1]].size * math.prod(built.shapes[node.output[0]][2:])
     d = built.definition
     assert (parameters, macs) == COUNTS[d.name] == (d.parameters, d.macs)
+    counted = cost(built.model)
+    assert (counted.parameters, counted.macs) == COUNTS[d.name]
 
 
 def test_names_are_unique_and_the_sources(built: Built) -> None:
