@@ -9,11 +9,11 @@ and attributes) stays with the builder.
 from __future__ import annotations
 
 import onnx
-from onnx import checker, defs, helper, shape_inference
+from onnx import checker, defs, shape_inference
 
 from trtkit.errors import ModelError
 from trtkit.graph.operators import PARSER_TYPES, domain_hint, unsupported_because
-from trtkit.graph.tree import every_node, listed, node_text, weightless
+from trtkit.graph.tree import every_node, listed, node_text, type_text, weightless
 from trtkit.graph.weights import check_weights
 from trtkit.graph.wiring import check_wiring
 
@@ -45,11 +45,14 @@ def check(model: onnx.ModelProto, where: str, *, for_tensorrt: bool = True) -> N
     _check_operators(model, where, opset, for_tensorrt)
     for value in model.graph.input:
         _check_value(value, "input", where, for_tensorrt)
-    for value in model.graph.output:
-        _check_value(value, "output", where, for_tensorrt)
     check_wiring(model.graph, where)
     check_weights(model, where, PARSER_TYPES | {onnx.TensorProto.DOUBLE} if for_tensorrt else None)
-    _check_standard(model, where)
+    # onnx's own checker and shape inference copy the whole model: they get it without its weights.
+    shell, _ = weightless(model)
+    _check_shapes(shell, where)
+    for value in model.graph.output:
+        _check_value(value, "output", where, for_tensorrt)
+    _check_standard(shell, where)
 
 
 def _check_whole(model: onnx.ModelProto, where: str) -> None:
@@ -170,19 +173,18 @@ def _check_value(value: onnx.ValueInfoProto, role: str, where: str, for_tensorrt
     name = f"{role} {listed([value.name])!r}"
     if kind not in (None, "tensor_type"):
         raise ModelError(
-            f"{where}: the {name} is a {str(kind).removesuffix('_type').replace('_', ' ')}, not a tensor.",
+            f"{where}: the {name} has ONNX type {str(kind).removesuffix('_type')!r} instead of tensor.",
             hint="Export the model with plain tensors as inputs and outputs.",
         )
     tensor = value.type.tensor_type
     if not tensor.elem_type:
         raise ModelError(f"{where}: the {name} has no element type.", hint="Export with typed inputs and outputs.")
     if for_tensorrt and tensor.elem_type not in PARSER_TYPES:
-        typename = helper.tensor_dtype_to_string(tensor.elem_type).removeprefix("TensorProto.").lower()
         narrowed = " (it would make it float32 in silence)" if tensor.elem_type == onnx.TensorProto.DOUBLE else ""
         allowed = "float32, float16, bfloat16, int8, uint8, int32, int64, bool"
         raise ModelError(
-            f"{where}: the {name} has element type {typename}, not one that TensorRT takes{narrowed}: {allowed}.",
-            hint="Export with one of these types, or cast outside the model.",
+            f"{where}: the {name} is of type {type_text(tensor.elem_type)}, which TensorRT does not take{narrowed}.",
+            hint=f"Cast outside the model, and export with one of the types {allowed}.",
         )
     if not tensor.HasField("shape"):
         raise ModelError(
@@ -202,27 +204,28 @@ def _check_value(value: onnx.ValueInfoProto, role: str, where: str, for_tensorrt
             )
 
 
-def _check_standard(model: onnx.ModelProto, where: str) -> None:
-    """onnx's own checker and strict shape inference, on a copy without weights: each would copy all of them."""
-    shell, _ = weightless(model)
-    try:
-        checker.check_model(shell)
-    except checker.ValidationError as error:
-        raise ModelError(f"{where} breaks the ONNX standard: {_first_lines(error)}", hint=_AGAIN) from error
+def _check_shapes(shell: onnx.ModelProto, where: str) -> None:
     try:
         shape_inference.infer_shapes(shell, check_type=True, strict_mode=True)
     except shape_inference.InferenceError as error:
-        text = _first_lines(error)
-        # A declared shape that is merely inexact does no harm: TensorRT and ONNX Runtime compute shapes themselves.
-        if "existing shape" not in text and "Inferred shape" not in text:
-            raise ModelError(f"{where}: shapes or types do not fit together: {text}", hint=_AGAIN) from error
+        # Two kinds are no fault of the model: a declared shape that is inexact (TensorRT and ONNX Runtime compute
+        # shapes themselves), and a nested report, which comes from inside an operator that onnx defines as function.
+        text = str(error)
+        if "existing shape" not in text and text.count("Inference error(s)") < 2:
+            raise ModelError(f"{where}: shapes or types do not fit together: {_short(text)}", hint=_AGAIN) from error
 
 
-def _first_lines(error: Exception) -> str:
-    """The checker's message without its dump of the node, on at most three lines."""
-    text = (
-        str(error).split("\n==> Context")[0].replace("[ShapeInferenceError] ", "").replace("[TypeInferenceError] ", "")
-    )
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    short = " ".join(lines[:3])
-    return short if len(short) <= 400 else short[:400] + "…"
+def _check_standard(shell: onnx.ModelProto, where: str) -> None:
+    try:
+        checker.check_model(shell)
+    except checker.ValidationError as error:
+        raise ModelError(f"{where} breaks the ONNX standard: {_short(str(error))}", hint=_AGAIN) from error
+
+
+def _short(text: str) -> str:
+    """onnx's message without its tags and its dump of the node, on one line."""
+    text = text.split("\n==> Context")[0]
+    for tag in ("[ShapeInferenceError]", "[TypeInferenceError]", "Inference error(s):"):
+        text = text.replace(tag, "")
+    text = " ".join(text.split())
+    return text if len(text) <= 400 else text[:400] + "…"

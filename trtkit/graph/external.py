@@ -87,8 +87,8 @@ def read_external(model: onnx.ModelProto, path: Path) -> None:
             for offset, length, tensor in sorted(pieces, key=lambda piece: piece[:2]):
                 stream.seek(offset)
                 tensor.raw_data = stream.read(length)
-                tensor.data_location = onnx.TensorProto.DEFAULT
-                del tensor.external_data[:]
+                tensor.ClearField("data_location")
+                tensor.ClearField("external_data")
 
 
 def _extent(path: Path, tensor: onnx.TensorProto, file_size: int) -> tuple[int, int]:
@@ -129,9 +129,9 @@ def write_external(source: onnx.ModelProto, target: onnx.ModelProto, data: Path,
                 target.graph.initializer.append(tensor)
                 continue
             stream.write(b"\0" * (-stream.tell() % _ALIGNMENT))
-            reference = target.graph.initializer.add(
-                name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, doc_string=tensor.doc_string
-            )
+            reference = target.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            if tensor.doc_string:
+                reference.doc_string = tensor.doc_string
             reference.data_location = onnx.TensorProto.EXTERNAL
             for key, value in (("location", location), ("offset", str(stream.tell())), ("length", str(size))):
                 reference.external_data.add(key=key, value=value)

@@ -6,6 +6,8 @@ Q/DQ with a scale per channel needs opset 13, FP16 scales and FP8 need opset 19.
 
 from __future__ import annotations
 
+import re
+
 import onnx
 from onnx import defs, helper, version_converter
 
@@ -71,10 +73,13 @@ def _refuse_inner_changes(model: onnx.ModelProto, current: int, minimum: int) ->
 
 
 def _reason(model: onnx.ModelProto, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 300 else text[:300] + "…"
-    guilty = [node_text(node) for node in model.graph.node if f" {node.op_type} " in f" {text} "]
-    return f"{text} (in {listed(guilty, limit=3)})." if guilty else f"{text}."
+    """The converter's message without its source position, and the nodes whose operator it mentions."""
+    text = re.sub(r"^\S+:\d+: .*?failed: ", "", " ".join(str(error).split()))
+    text = text if len(text) <= 200 else text[:200] + "…"
+    guilty = [
+        node_text(node) for node in model.graph.node if re.search(rf"(?<![A-Za-z]){node.op_type}(?![A-Za-z])", text)
+    ]
+    return (f"it cannot convert {listed(guilty, limit=3)}. " if guilty else "") + f"onnx says: {text}"
 
 
 def _take_over(model: onnx.ModelProto, converted: onnx.ModelProto, moved: set[str]) -> None:
@@ -98,4 +103,4 @@ def _take_over(model: onnx.ModelProto, converted: onnx.ModelProto, moved: set[st
     version = next(entry.version for entry in converted.opset_import if entry.domain in _DEFAULT)
     del model.opset_import[:]
     model.opset_import.extend([helper.make_opsetid("", version), *kept])
-    model.ir_version = max(model.ir_version, 4, int(helper.find_min_ir_version_for(model.opset_import)))
+    model.ir_version = max(model.ir_version, 4, int(helper.find_min_ir_version_for(model.opset_import, True)))

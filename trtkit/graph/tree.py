@@ -16,6 +16,7 @@ __all__ = [
     "node_text",
     "size_in_bytes",
     "subgraphs",
+    "type_text",
     "weightless",
 ]
 
@@ -83,6 +84,16 @@ def size_in_bytes(tensor: onnx.TensorProto) -> int | None:
         return None
 
 
+def type_text(element_type: int) -> str:
+    """NumPy's name of an ONNX element type (``float32``); ``string`` for text; a number where unknown."""
+    if element_type == onnx.TensorProto.STRING:
+        return "string"
+    try:
+        return str(helper.tensor_dtype_to_np_dtype(element_type).name)
+    except KeyError:
+        return f"element type {element_type}"
+
+
 def weightless(model: onnx.ModelProto, *, above_bytes: int = 1024) -> tuple[onnx.ModelProto, list[str]]:
     """A copy of ``model`` whose large initializers became graph inputs, and the names of those.
 
@@ -90,19 +101,13 @@ def weightless(model: onnx.ModelProto, *, above_bytes: int = 1024) -> tuple[onnx
     them looks at large weights, so they get a copy without any: the cost no longer depends on the size of the
     weights. Small initializers (shapes, axes, scales) stay, because shape inference reads their values.
     """
-    copy = onnx.ModelProto(
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-        domain=model.domain,
-        model_version=model.model_version,
-        doc_string=model.doc_string,
-    )
+    copy = onnx.ModelProto()
+    _copy_scalars(model, copy)
     copy.opset_import.extend(model.opset_import)
     copy.metadata_props.extend(model.metadata_props)
     copy.functions.extend(model.functions)
     source, graph = model.graph, copy.graph
-    graph.name, graph.doc_string = source.name, source.doc_string
+    _copy_scalars(source, graph)
     graph.node.extend(source.node)
     graph.input.extend(source.input)
     graph.output.extend(source.output)
@@ -119,6 +124,13 @@ def weightless(model: onnx.ModelProto, *, above_bytes: int = 1024) -> tuple[onnx
         if tensor.name not in inputs:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     return copy, moved
+
+
+def _copy_scalars(source: onnx.ModelProto | onnx.GraphProto, target: onnx.ModelProto | onnx.GraphProto) -> None:
+    """Copy the numbers and texts that are set, such as names, versions and descriptions."""
+    for field, value in source.ListFields():
+        if isinstance(value, int | str):
+            setattr(target, field.name, value)
 
 
 def listed(items: Sequence[str], limit: int = 5) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from trtkit.errors import ModelError
 from trtkit.graph.external import is_external
-from trtkit.graph.tree import every_node, every_tensor, listed, size_in_bytes
+from trtkit.graph.tree import every_node, every_tensor, listed, size_in_bytes, type_text
 
 __all__ = ["check_weights"]
 
@@ -44,19 +44,12 @@ def check_weights(model: onnx.ModelProto, where: str, types: frozenset[int] | No
         name = listed([tensor.name or "(unnamed constant)"])
         if types is not None and tensor.data_type not in types:
             raise ModelError(
-                f"{where}: tensor {name!r} is stored as {_type_text(tensor)}, which TensorRT cannot take.",
+                f"{where}: tensor {name!r} is stored as {type_text(tensor.data_type)}, which TensorRT cannot take.",
                 hint="Store it as float32, float16, int8, int32, int64 or bool.",
             )
         _check_length(tensor, name, where)
         if tensor.data_type in _FLOATS:
             _check_numbers(tensor, name, where, tensor.name in multiplied)
-
-
-def _type_text(tensor: onnx.TensorProto) -> str:
-    try:
-        return str(helper.tensor_dtype_to_string(tensor.data_type)).removeprefix("TensorProto.").lower()
-    except KeyError:
-        return f"element type {tensor.data_type}"
 
 
 def _check_length(tensor: onnx.TensorProto, name: str, where: str) -> None:
@@ -72,8 +65,8 @@ def _check_length(tensor: onnx.TensorProto, name: str, where: str) -> None:
         return  # typed fields: onnx's checker counts them
     if (found := len(tensor.raw_data)) != needed:
         raise ModelError(
-            f"{where}: tensor {name!r} with shape {list(tensor.dims)} and type {_type_text(tensor)} takes {needed:,} "
-            f"bytes, and {found:,} are stored.",
+            f"{where}: tensor {name!r} with shape {list(tensor.dims)} and type {type_text(tensor.data_type)} takes "
+            f"{needed:,} bytes, and {found:,} are stored.",
             hint="The file was damaged or edited: export or download it again.",
         )
 
