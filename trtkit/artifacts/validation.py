@@ -38,7 +38,7 @@ class ValidationReport:
         status: ``passed``, ``failed``, or ``not_executed`` where nothing can run the plan here.
         subject: what was executed as the candidate: the ``plan``, or the ``onnx`` that it was built from; ``source``
             where that is the reference's own file, so that there is nothing to compare.
-        why_not_executed: a sentence; ``None`` when the plan was executed.
+        why_not_executed: why the plan was not executed, or why executing it failed; ``None`` when it was executed.
         where: what executed the candidate.
         reference: what executed the reference: ONNX Runtime's version and the provider that its session reported.
         reference_sha256, candidate_sha256: of the two files.
@@ -89,6 +89,8 @@ class ValidationReport:
                 f"plan built, not executed: {self.why_not_executed}; "
                 f"the ONNX that it was built from {agreed} with the source in ONNX Runtime ({numbers})"
             )
+        if self.why_not_executed is not None:
+            return f"failed: {self.why_not_executed}"
         return f"{self.status} on {self.where} against {self.reference} ({numbers})"
 
     def to_json(self) -> dict[str, Any]:
@@ -99,6 +101,7 @@ class ValidationReport:
     def from_json(cls, value: Mapping[str, Any]) -> ValidationReport:
         """The inverse of :meth:`to_json`."""
         checks = tuple(
-            OutputCheck(**{**check, "difference": TensorDifference(**check["difference"])}) for check in value["checks"]
+            OutputCheck(**{**check, "difference": TensorDifference.from_json(check["difference"])})
+            for check in value["checks"]
         )
         return cls(**{**value, "checks": checks})

@@ -197,6 +197,8 @@ def _show(result: ConvertResult) -> object:
         rows.append(
             ("observed", Text(f"{report.precision_observed}: {report.observed_because}", "green" if agrees else "yellow"))
         )
+    elif manifest.precision in ("fp32", "tf32") and report.status == "not_executed":
+        rows.append(("observed", "nothing yet: only an execution can tell FP32 from TF32 (trtkit validate, on the GPU)"))
     rows.append(("validation", Text(report.sentence, colour)))
     rows.append(("built from", f"{manifest.onnx.path.name} (opset {manifest.onnx.opset})"))
     rows.append(("manifest", f"{manifest.file}.json"))

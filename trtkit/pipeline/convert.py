@@ -15,12 +15,12 @@ from trtkit import environment
 from trtkit.artifacts.files import sha256_json, write_json
 from trtkit.artifacts.plan import PlanManifest, Source, manifest_path
 from trtkit.backends.base import BuildOptions, Capabilities
-from trtkit.errors import PlanError, UsageError
+from trtkit.errors import PlanError, RunError, UsageError
 from trtkit.pipeline.listener import Listener
 from trtkit.stages.build import build
 from trtkit.stages.export import ExportedModel, SourceRequest, export
 from trtkit.stages.probe import choose
-from trtkit.stages.validate import ValidationRequest, validate
+from trtkit.stages.validate import ValidationRequest, could_not, validate
 
 if TYPE_CHECKING:
     import onnx
@@ -153,23 +153,23 @@ def _convert(
         timings |= {"parse": built.outcome.parse_seconds, "builder": built.outcome.build_seconds}
         with _timed("validate", timings):
             listener.stage("Validating")
-            report = validate(
-                ValidationRequest(
-                    plan=plan,
-                    plan_sha256=built.sha256,
-                    targets=built.outcome.targets,
-                    onnx=onnx,
-                    reference=reference,
-                    reference_sha256=source.sha256,
-                    softmax_axes=softmax,
-                    profile=options.profile,
-                    precision=request.precision,
-                    input_std=source.input_std,
-                    runtime_cache=options.runtime_cache,
-                ),
-                can,
-                listener.event,
+            wanted = ValidationRequest(
+                plan=plan,
+                plan_sha256=built.sha256,
+                targets=built.outcome.targets,
+                onnx=onnx,
+                reference=reference,
+                reference_sha256=source.sha256,
+                softmax_axes=softmax,
+                profile=options.profile,
+                precision=request.precision,
+                input_std=source.input_std,
+                runtime_cache=options.runtime_cache,
             )
+            try:
+                report = validate(wanted, can, listener.event)
+            except (PlanError, RunError) as error:  # the plan is built: it is kept, and its manifest says what happened
+                report = could_not(wanted, error)
     layers = built.outcome.layers
     manifest = PlanManifest(
         file=plan.name,

@@ -22,17 +22,18 @@ from trtkit.artifacts.samples import SampleCase, SamplePlan
 from trtkit.artifacts.validation import OutputCheck, ValidationReport
 from trtkit.backends import registry
 from trtkit.backends.base import Capabilities
-from trtkit.errors import RunError
+from trtkit.errors import RunError, TrtkitError
 from trtkit.graph.outputs import before_softmax
 from trtkit.worker import Log, Progress
 
-__all__ = ["TOLERANCES", "ValidationRequest", "validate"]
+__all__ = ["TOLERANCES", "ValidationRequest", "could_not", "validate"]
 
 TOLERANCES = {"fp32": 5e-3, "tf32": 5e-3, "fp16": 1e-2}
 """Largest relative L2 error that passes, by the precision asked. FP32 has TF32's, because on some GPUs a builder multiplies
 FP32 in TF32 whatever it is told; which of the two it was is a finding of its own (``precision_observed``)."""
 
-_FP32_BELOW, _TF32_ABOVE = 3e-5, 1e-4  # between the two the error tells nothing: FP32 gives about 1e-6, TF32 about 5e-4
+# FP32 gives about 1e-6 and TF32 about 5e-4; between the two, and above what TF32 can explain, the error tells nothing.
+_FP32_BELOW, _TF32_ABOVE, _TF32_BELOW = 3e-5, 1e-4, 2e-2
 _CPU_BATCHES = (1, 3)
 _ELEMENT_RTOL, _ELEMENT_ATOL = 1e-2, 1e-5  # for the count of mismatched elements, which is told and not judged
 
@@ -87,7 +88,7 @@ def validate(
     same_file = request.onnx.sha256 == request.reference_sha256
     if why_not is None or not same_file:
         executed = why_not is None
-        samples = _samples(request, executed)
+        samples = _samples(request, on_gpu=executed and bool(capabilities.gpus))
         with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
             family, file = (capabilities.family, request.plan) if executed else ("onnxruntime", request.onnx.path)
             cache = request.runtime_cache if executed else None
@@ -120,6 +121,28 @@ def validate(
     )
 
 
+def could_not(request: ValidationRequest, error: TrtkitError) -> ValidationReport:
+    """The report on a plan that was built a moment ago, and whose loading or execution failed: it failed, and why."""
+    return ValidationReport(
+        status="failed",
+        subject="plan",
+        why_not_executed=error.message,
+        where=None,
+        reference="nothing",
+        reference_sha256=request.reference_sha256,
+        candidate_sha256=request.plan_sha256,
+        tolerance_relative_l2=TOLERANCES[request.precision],
+        needed_relative_l2=None,
+        seed=request.seed,
+        input_std=request.input_std,
+        precision_asked=request.precision,
+        precision_observed=None,
+        observed_because=None,
+        checks=(),
+        seconds=0.0,
+    )
+
+
 def _why_not(request: ValidationRequest, capabilities: Capabilities) -> str | None:
     if capabilities.cannot_run is not None:
         return capabilities.cannot_run
@@ -130,19 +153,19 @@ def _why_not(request: ValidationRequest, capabilities: Capabilities) -> str | No
     return None
 
 
-def _samples(request: ValidationRequest, executed: bool) -> SamplePlan:
+def _samples(request: ValidationRequest, *, on_gpu: bool) -> SamplePlan:
     """Minimum, optimum, maximum and an odd batch where a GPU does the work; two small ones on a CPU."""
     profile = request.profile
     named: dict[str, dict[str, tuple[int, ...]]] = {}
-    if executed:
+    if on_gpu:
         for corner in ("minimum", "optimum", "maximum"):
             named[corner] = {name: getattr(shapes, corner) for name, shapes in profile.ranges.items()}
     if profile.batches is not None:
         low, middle, high = profile.batches
         odd = min(((low + middle) // 2) | 1, high)
-        for batch in (odd,) if executed else sorted({min(max(size, low), high) for size in _CPU_BATCHES}):
+        for batch in (odd,) if on_gpu else sorted({min(max(size, low), high) for size in _CPU_BATCHES}):
             named[f"batch {batch}"] = profile.shapes_at(batch)
-    elif not executed:
+    elif not on_gpu:
         named["optimum"] = {name: shapes.optimum for name, shapes in profile.ranges.items()}
     cases: list[SampleCase] = []
     for label, shapes in named.items():
@@ -209,6 +232,11 @@ def _compare(
     for index, case in enumerate(samples.cases):
         for spec in request.onnx.outputs:
             want, got = reference[f"{index}/{spec.name}"], candidate[f"{index}/{spec.name}"]
+            if want.shape != got.shape:
+                raise RunError(
+                    f"Output {spec.name} of {case.label} has shape {got.shape}; the reference gives {want.shape}.",
+                    hint="The plan was not built from this model, or the builder is wrong: convert again with --force.",
+                )
             axis = request.softmax_axes.get(spec.name)
             difference = metrics.compare(want, got.astype(want.dtype), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
             checks.append(OutputCheck(case.label, spec.name, "output", axis is None, difference))
@@ -229,7 +257,11 @@ def _scores(probabilities: np.ndarray, axis: int) -> np.ndarray:
 def _needed(checks: tuple[OutputCheck, ...]) -> float | None:
     """The largest relative L2 error of the judged outputs; ``None`` where nothing was compared or nothing can pass."""
     judged = [check.difference for check in checks if check.judged]
-    broken = any(d.nan_count_candidate or d.inf_count_candidate for d in (check.difference for check in checks))
+    differences = [check.difference for check in checks]
+    broken = any(
+        d.nan_count_candidate > d.nan_count_reference or d.inf_count_candidate > d.inf_count_reference
+        for d in differences
+    )
     if not judged or broken or any(d.relative_l2 is None for d in judged):
         return None
     return max(d.relative_l2 for d in judged if d.relative_l2 is not None)
@@ -242,6 +274,6 @@ def _observe(asked: str, why_not: str | None, needed: float | None) -> tuple[str
     size = f"the relative L2 error against true FP32 is {needed:.1e}"
     if needed < _FP32_BELOW:
         return "fp32", f"{size}, which rounding in FP32 alone explains (below {_FP32_BELOW:.0e})"
-    if needed > _TF32_ABOVE:
-        return "tf32", f"{size}, the size that TF32's 10-bit mantissa gives (above {_TF32_ABOVE:.0e})"
-    return None, f"{size}, too large for FP32 and too small for TF32"
+    if _TF32_ABOVE < needed < _TF32_BELOW:
+        return "tf32", f"{size}, the size that TF32's 10-bit mantissa gives ({_TF32_ABOVE:.0e} to {_TF32_BELOW:.0e})"
+    return None, f"{size}, which neither FP32 nor TF32 explains"
