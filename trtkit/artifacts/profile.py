@@ -29,7 +29,7 @@ class ShapeRange:
     maximum: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        shapes = (self.minimum, self.optimum, self.maximum)
+        shapes = self.corners
         if len({len(shape) for shape in shapes}) != 1:
             raise UsageError(
                 f"The shapes {self.text} have different numbers of dimensions.",
@@ -46,6 +46,11 @@ class ShapeRange:
                 )
 
     @property
+    def corners(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Minimum, optimum and maximum, in this order."""
+        return self.minimum, self.optimum, self.maximum
+
+    @property
     def is_fixed(self) -> bool:
         """Whether only one shape lies in the range."""
         return self.minimum == self.maximum
@@ -55,8 +60,7 @@ class ShapeRange:
         """``1x3x224x224:32x3x224x224:128x3x224x224``, or one shape where all are equal; ``--shapes`` reads it
         back.
         """
-        shapes = (self.minimum, self.optimum, self.maximum)
-        return shape_text(self.minimum) if len(set(shapes)) == 1 else ":".join(map(shape_text, shapes))
+        return shape_text(self.minimum) if self.is_fixed else ":".join(map(shape_text, self.corners))
 
     def contains(self, shape: Sequence[int]) -> bool:
         """Whether ``shape`` has the same rank and lies between minimum and maximum in every dimension."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ def parse_range(text: str, option: str) -> Triple:
         UsageError: not one or three whole numbers, one below 1, or not MIN ≤ OPT ≤ MAX. ``option`` names the culprit.
     """
     sizes = tuple(_size(part, f"{option} {text}") for part in text.split(":"))
+    text = _clip(text)
     if len(sizes) not in (1, 3):
         raise UsageError(
             f"{option} {text} has {len(sizes)} numbers; it takes MIN:OPT:MAX, or one number for all three.",
@@ -48,16 +50,23 @@ def parse_range(text: str, option: str) -> Triple:
     return low, best, high
 
 
+def _clip(text: str) -> str:
+    """What the user wrote, cut to a readable length."""
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
 def _size(text: str, context: str) -> int:
     digits = text.strip()
-    if not (digits.isascii() and digits.lstrip("+-").isdigit()) or len(digits) > 12:
+    if not re.fullmatch(r"[+-]?[0-9]{1,12}", digits):
         raise UsageError(
-            f"{context}: {text!r} is not a whole number.",
+            f"{_clip(context)}: {_clip(text)!r} is not a whole number.",
             hint="Sizes are whole numbers of 1 or more, such as 1x3x224x224 or 1:32:128.",
         )
     size = int(digits)
     if not 1 <= size <= _LARGEST:
-        raise UsageError(f"{context}: a size of {size} is not possible.", hint=f"Give sizes from 1 to {_LARGEST}.")
+        raise UsageError(
+            f"{_clip(context)}: a size of {size} is not possible.", hint=f"Give sizes from 1 to {_LARGEST}."
+        )
     return size
 
 
@@ -89,13 +98,25 @@ def resolve_profile(inputs: Sequence[TensorSpec], batch: str | None, shapes: Seq
         _settle(specs[name], shape_range, symbols)
     _use_batch(inputs, batch, given, symbols)
     ranges = {spec.name: given.get(spec.name) or _fill(spec, symbols) for spec in inputs}
-    batched = tuple(spec.name for spec in inputs if spec.shape and isinstance(spec.shape[0], str))
-    return OptimizationProfile(ranges, batched)
+    return OptimizationProfile(ranges, _batch_inputs(inputs, ranges))
+
+
+def _batch_inputs(inputs: Sequence[TensorSpec], ranges: dict[str, ShapeRange]) -> tuple[str, ...]:
+    """The inputs whose first dimension is the batch axis.
+
+    The first input with a dynamic first dimension has it, and so has every other whose first dimension has the same
+    range. A name that is also the name of a later dimension (a sequence length) is no batch axis.
+    """
+    later = {dim for spec in inputs for dim in spec.shape[1:]}
+    leading = [s.name for s in inputs if s.shape and isinstance(s.shape[0], str) and s.shape[0] not in later]
+    triples = {name: [corner[0] for corner in ranges[name].corners] for name in leading}
+    return tuple(name for name in leading if triples[name] == triples[leading[0]])
 
 
 def _parse_shapes(text: str, specs: dict[str, TensorSpec]) -> tuple[str, ShapeRange]:
     """One ``--shapes`` option. The last ``=`` divides, since names may hold ``=`` and shapes never do."""
     name, equals, ranges = text.rpartition("=")
+    text = _clip(text)
     example = next((s for s in specs.values() if s.is_dynamic), next(iter(specs.values()), None))
     hint = f"Write for example {_example(example)}." if example else "The model has no inputs."
     if not equals or not name or not ranges:
