@@ -100,15 +100,15 @@ def judge(
     if op_type in ISLANDS:
         return Verdict(ISLANDS[op_type], wide=op_type in _WIDE_MAKERS, whole=op_type == "Range")
     carries = op_type in _CARRIERS
+    wide = [name for name in inputs if is_wide(name)]
+    if carries and wide:
+        return Verdict(f"works on {wide[0]!r}, which may leave float16's range", wide=op_type not in _WIDE_ENDS)
+    if op_type == "Mul" and len(inputs) == 2 and inputs[0] == inputs[1]:
+        return Verdict("squares its input, which leaves float16's range once values pass 255", wide=True)
     for name in inputs:
         found = fit(name)
         if found is not None and found.unfit:
             return Verdict(f"constant {name!r}: {found.unfit}", wide=carries and found.overflowing > 0)
-    if op_type == "Mul" and len(inputs) == 2 and inputs[0] == inputs[1]:
-        return Verdict("squares its input, which leaves float16's range once values pass 255", wide=True)
-    wide = [name for name in inputs if is_wide(name)]
-    if carries and wide:
-        return Verdict(f"works on {wide[0]!r}, which may leave float16's range", wide=op_type not in _WIDE_ENDS)
     whole = [name for name in inputs if is_whole(name)]
     if (carries or op_type == "MatMul") and whole:
         only_whole = all(is_whole(name) or fit(name) is not None for name in inputs)
