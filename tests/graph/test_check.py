@@ -40,6 +40,16 @@ def weight(array: np.ndarray, op: str = "Add") -> onnx.ModelProto:
     return model([node(op, ["x", "w"])], outputs=[value("y", ("N", 4))], initializers=[tensor("w", array)])
 
 
+def convolution(shape: tuple[int, ...], op: str = "Conv", **attributes: int) -> onnx.ModelProto:
+    """A convolution of an N×3×8×8 input whose output has four dynamic dimensions."""
+    return model(
+        [node(op, ["x", "w"], **attributes)],
+        [value("x", ("N", 3, 8, 8))],
+        [value("y", ("N", "C", "H", "W"))],
+        [tensor("w", np.ones(shape, np.float32))],
+    )
+
+
 def raw_cut() -> onnx.ModelProto:
     onnx_model = weight(np.ones(4, np.float32))
     onnx_model.graph.initializer[0].raw_data = onnx_model.graph.initializer[0].raw_data[:-1]
@@ -176,6 +186,23 @@ BAD: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: model([node("Gemm", ["x", "z"])], [value("x", (2, 3)), value("z", (5, 4))]),
         "do not fit together: .*Gemm.*mismatch",
     ),
+    "channels do not fit": (
+        lambda: convolution((8, 4, 3, 3)),
+        r"Conv 'n' gets 3 channels, and its weight 'w' of shape \[8, 4, 3, 3\] takes 4\.",
+    ),
+    "channels do not fit in groups": (
+        lambda: convolution((8, 3, 3, 3), group=2),
+        "gets 3 channels.*takes 6 in 2 groups",
+    ),
+    "groups do not divide": (lambda: convolution((8, 1, 3, 3), group=3), "divides 8 channels into 3 groups"),
+    "transposed channels do not fit": (
+        lambda: convolution((4, 8, 3, 3), "ConvTranspose"),
+        "ConvTranspose 'n' gets 3 channels.* takes 4",
+    ),
+    "a name that is no text": (
+        lambda: onnx.ModelProto.FromString(relu().SerializeToString().replace(b"relu", b"re\xffu")),
+        "the name of a node is not valid UTF-8",
+    ),
     "unknown attribute": (lambda: model([node("Relu", slope=2)]), "Unrecognized attribute: slope for operator Relu"),
     "too many inputs": (lambda: model([node("Relu", ["x", "x"])]), "has input size 2 not in range"),
     "missing attribute": (lambda: model([node("Concat", ["x", "x"])]), "axis"),
@@ -201,6 +228,9 @@ GOOD: dict[str, Callable[[], onnx.ModelProto]] = {
     "opset 7": lambda: perceptron(opset=7, ir=4),
     "newest opset": lambda: perceptron(opset=onnx.defs.onnx_opset_version(), ir=onnx.IR_VERSION),
     "negative infinity as a mask": lambda: weight(np.array([0, -np.inf, 0, 0], np.float32)),
+    "convolution": lambda: convolution((8, 3, 3, 3)),
+    "grouped convolution": lambda: convolution((6, 1, 3, 3), group=3),
+    "transposed convolution": lambda: convolution((3, 5, 3, 3), "ConvTranspose"),
     "float64 inside": lambda: model(
         [
             node("Cast", ["w"], ["c"], to=TensorProto.FLOAT),

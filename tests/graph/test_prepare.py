@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.graph.models import model, perceptron, relu, value, with_branches
 from trtkit.errors import ModelError
+from trtkit.graph import io
 from trtkit.graph.output_types import infer_output_types
 from trtkit.graph.prepare import prepare
 
@@ -85,3 +89,25 @@ def test_preparing_does_not_touch_the_weights() -> None:
     prepare(onnx_model, "m")
     assert [hashlib.sha256(t.SerializeToString()).digest() for t in onnx_model.graph.initializer] == digests
     assert numpy_helper.to_array(onnx_model.graph.initializer[0]).shape == (8, 300)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    build=st.sampled_from([relu, lambda: perceptron(hidden=3), with_branches]),
+    place=st.floats(0, 0.999),
+    inserted=st.binary(max_size=4),
+    deleted=st.integers(0, 4),
+)
+def test_a_damaged_file_is_refused_in_words(
+    build: object, place: float, inserted: bytes, deleted: int, tmp_path: Path
+) -> None:
+    data = build().SerializeToString()  # type: ignore[operator]
+    position = int(place * len(data))
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(data[:position] + inserted + data[position + deleted :])
+    try:
+        onnx_model, _ = prepare(io.load(path), "damaged.onnx")
+        io.specs(onnx_model)
+    except ModelError as error:
+        assert error.hint
+        assert len(error.message) < 1000

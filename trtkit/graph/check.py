@@ -12,7 +12,9 @@ import onnx
 from onnx import checker, defs, shape_inference
 
 from trtkit.errors import ModelError
+from trtkit.graph.channels import check_channels
 from trtkit.graph.operators import PARSER_TYPES, domain_hint, unsupported_because
+from trtkit.graph.texts import check_texts
 from trtkit.graph.tree import every_node, listed, node_text, type_text, weightless
 from trtkit.graph.weights import check_weights
 from trtkit.graph.wiring import check_wiring
@@ -41,6 +43,7 @@ def check(model: onnx.ModelProto, where: str, *, for_tensorrt: bool = True) -> N
             standard.
     """
     _check_whole(model, where)
+    check_texts(model, where)
     opset = _check_versions(model, where)
     _check_operators(model, where, opset, for_tensorrt)
     for value in model.graph.input:
@@ -206,7 +209,9 @@ def _check_value(value: onnx.ValueInfoProto, role: str, where: str, for_tensorrt
 
 def _check_shapes(shell: onnx.ModelProto, where: str) -> None:
     try:
-        shape_inference.infer_shapes(shell, check_type=True, strict_mode=True)
+        check_channels(shape_inference.infer_shapes(shell, check_type=True, strict_mode=True), where)
+    except UnicodeDecodeError as error:
+        raise _undecodable(where) from error
     except shape_inference.InferenceError as error:
         # Two kinds are no fault of the model: a declared shape that is inexact (TensorRT and ONNX Runtime compute
         # shapes themselves), and a nested report, which comes from inside an operator that onnx defines as function.
@@ -218,8 +223,14 @@ def _check_shapes(shell: onnx.ModelProto, where: str) -> None:
 def _check_standard(shell: onnx.ModelProto, where: str) -> None:
     try:
         checker.check_model(shell)
+    except UnicodeDecodeError as error:  # onnx quotes the damaged text in a message that Python cannot decode
+        raise _undecodable(where) from error
     except checker.ValidationError as error:
         raise ModelError(f"{where} breaks the ONNX standard: {_short(str(error))}", hint=_AGAIN) from error
+
+
+def _undecodable(where: str) -> ModelError:
+    return ModelError(f"{where} breaks the ONNX standard in a text that is not UTF-8.", hint=_AGAIN)
 
 
 def _short(text: str) -> str:

@@ -26,7 +26,8 @@ def is_external(tensor: onnx.TensorProto) -> bool:
 
 
 def _reference(tensor: onnx.TensorProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in tensor.external_data}
+    # A damaged text comes as bytes; it names nothing.
+    return {entry.key: entry.value for entry in tensor.external_data if isinstance(entry.value, str)}
 
 
 def data_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from trtkit.graph.dims import name_dynamic_dims
 from trtkit.graph.names import make_node_names_unique
 from trtkit.graph.order import sort_nodes
 from trtkit.graph.output_types import infer_output_types
+from trtkit.graph.texts import check_texts
 
 __all__ = ["prepare"]
 
@@ -41,6 +42,7 @@ def prepare(
     Raises:
         ModelError: as for :func:`trtkit.graph.check.check`.
     """
+    check_texts(model, where)
     changed = tuple(name for name, step in _STEPS if step(model))
     check(model, where, for_tensorrt=for_tensorrt)
     return model, changed
