@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from trtkit.backends.base import Gpu
 
-__all__ = ["CudaProbe", "probe"]
+__all__ = ["CudaProbe", "expose_runtime", "probe"]
 
 _COMPUTE_CAPABILITY_MAJOR = 75  # CUdevice_attribute, CUDA driver API
 _COMPUTE_CAPABILITY_MINOR = 76
@@ -45,7 +47,10 @@ def probe() -> CudaProbe:
         return CudaProbe((), None, None, "no CUDA device: the NVIDIA driver is not installed on this machine")
     code = driver.cuInit(0)
     if code != 0:
-        return CudaProbe((), _driver_version(), None, f"no CUDA device: the driver's cuInit failed with error {code}")
+        said = ctypes.c_char_p()
+        driver.cuGetErrorString(code, ctypes.byref(said))
+        words = (said.value or b"unknown error").decode(errors="replace")
+        return CudaProbe((), _driver_version(), None, f"no CUDA device: the driver says {words!r} (error {code})")
     version = ctypes.c_int()
     driver.cuDriverGetVersion(ctypes.byref(version))
     count = ctypes.c_int()
@@ -54,6 +59,17 @@ def probe() -> CudaProbe:
     cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
     problem = None if gpus else "no CUDA device: the driver shows none to this process"
     return CudaProbe(gpus, _driver_version(), cuda, problem)
+
+
+def expose_runtime() -> None:
+    """Let Polygraphy find the CUDA runtime library of pip's wheels, in this process and before it first uses CUDA.
+
+    Its own search (0.53) reads ``LD_LIBRARY_PATH`` and knows the folder of CUDA 12's wheel, ``nvidia/cuda_runtime``,
+    but not ``nvidia/cu13`` of CUDA 13's. The variable is for that search alone: the system's loader read it long ago.
+    """
+    wheels = (path.parent for entry in sys.path if entry for path in Path(entry).glob("nvidia/*/lib/libcudart.so*"))
+    known = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(dict.fromkeys([*known, *map(str, wheels)]))
 
 
 def _describe(driver: ctypes.CDLL, index: int) -> Gpu:

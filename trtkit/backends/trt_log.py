@@ -5,16 +5,46 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trtkit.errors import BuildError, ModelError, TrtkitError
+from trtkit.errors import BuildError, ModelError, PlanError, TrtkitError
 from trtkit.worker.protocol import Reporter
 
-__all__ = ["LogBook", "build_error", "parse_error"]
+__all__ = ["LogBook", "build_error", "install_logger", "parse_error", "refusal"]
 
 # On a machine without a driver every API error is followed by one of these, which says nothing about the error.
 _NOISE = re.compile(r"cudaError 35|CUDA initialization failure|CUDA driver version is insufficient|Failed to open cuda")
-_MEMORY = re.compile(r"out of memory|OutOfMemory|insufficient memory|bad_alloc|allocation failed", re.IGNORECASE)
-_NODE = re.compile(r"node (?:\d+ )?with name: (?P<name>.*?) and operator: (?P<op>\w+)|name: (?P<name2>\S+)")
+_MEMORY = re.compile(
+    r"out of memory|OutOfMemory|insufficient memory|bad_alloc|allocation failed|could not be allocated", re.IGNORECASE
+)
+_NODE = re.compile(
+    r"node (?:\d+ )?with name: (?P<name>.*?) and operator: (?P<op>\w+)"
+)  # one line, TensorRT 10 and newer
+_NODE_OP = re.compile(r"While parsing node number \d+ \[(?P<op>\w+)")  # one message each, all versions
+_NODE_NAME = re.compile(r"^Node name: (?P<name>.*)$", re.MULTILINE)
+_REASON = re.compile(r"ERROR: (?P<reason>.*)", re.DOTALL)
+_UNSUPPORTED = re.compile(r"\[8\] ?|UNSUPPORTED_NODE\b")  # ErrorCode.UNSUPPORTED_NODE
 _KEPT_VERBOSE = "Layers:"
+_INSTALLED: list[Any] = []  # for good: TensorRT's plugin registry keeps a bare pointer to a logger it was handed
+# Words of deserialize_cuda_engine's refusals, and what helps; the first that matches wins.
+_REFUSALS = (
+    (
+        "getEngineHostCodeAllowed",
+        "The plan is version compatible: it brings a runtime as native code, which trtkit does not let a plan run. "
+        "Build it without --version-compatible, or load it in a program of yours that trusts it.",
+    ),
+    (_MEMORY.pattern, "Free device memory: other processes may hold it."),
+    (
+        "Version tag does not match|not compatible with this version|has been created with|serialization version",
+        "A plan loads in the version that built it: build it again here, or install that version "
+        "(trtkit inspect PLAN names it).",
+    ),
+    (
+        "incompatible device|compute capability|multiprocessors|different models of devices|hardware-compatible",
+        "Build the plan again on the kind of GPU that will run it.",
+    ),
+    ("Platform specific tag", "Build the plan again on the operating system that will run it."),
+    ("magicTag", "Check with trtkit inspect PLAN that this is a whole plan of this family."),
+    ("", "Build the plan again with the version and on the kind of GPU that will run it."),
+)
 
 
 class LogBook:
@@ -24,6 +54,7 @@ class LogBook:
         self.errors: list[str] = []
         self.warnings: list[str] = []
         self.layer_messages: list[str] = []
+        self._noise: list[str] = []
         self._report = report
 
     def logger(self, trt: Any) -> Any:
@@ -52,10 +83,13 @@ class LogBook:
                 self.layer_messages.append(message)
             return
         if _NOISE.search(message):
+            self._noise.append(message)
             return
         if severity == "error":
             self.errors.append(message)
-        elif severity == "warning" and message not in self.warnings:
+        elif severity == "warning":
+            if message in self.warnings:
+                return
             self.warnings.append(message)
         if self._report is not None:
             self._report.log(severity, message)
@@ -66,8 +100,20 @@ class LogBook:
         return any(_MEMORY.search(message) for message in self.errors)
 
     def last_errors(self, count: int = 6) -> str:
-        """The last errors on one line each, shortened."""
-        return "; ".join(" ".join(message.split())[:400] for message in self.errors[-count:])
+        """The last errors on one line each, shortened; where nothing else was said, the noise (a driver too old)."""
+        return "; ".join(" ".join(message.split())[:400] for message in (self.errors or self._noise)[-count:])
+
+
+def install_logger(book: LogBook, trt: Any) -> Any:
+    """Make Polygraphy use a logger of ``book``, keep its own prints out of the worker's log, and return the logger."""
+    from polygraphy.backend.trt import util
+    from polygraphy.logger import G_LOGGER
+
+    logger = book.logger(trt)
+    _INSTALLED.append(logger)
+    util.TRT_LOGGER = logger
+    G_LOGGER.module_severity = G_LOGGER.CRITICAL
+    return logger
 
 
 def parse_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> TrtkitError:
@@ -79,9 +125,15 @@ def parse_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> Trtkit
         vendor: the library's name and version, for people.
         onnx_name: file name of the model.
     """
-    said = book.last_errors() or " ".join(text.split())[:600]
-    match = _NODE.search(said)
-    node = f" at node {match['name'] or match['name2']!r}" if match else ""
+    whole = "\n".join(book.errors)
+    reasons = [" ".join(match["reason"].split()) for match in map(_REASON.search, book.errors) if match]
+    said = "; ".join(dict.fromkeys(reasons)) or book.last_errors() or " ".join(text.split())[:600]
+    match = _NODE.search(whole)
+    name, op = match or _NODE_NAME.search(whole), match or _NODE_OP.search(whole)
+    node = f" at node {name['name']!r}" if name else ""
+    node += f" (operator {op['op']})" if op else ""
+    if _UNSUPPORTED.search(said):
+        said = f"it does not support this operator in this form ({said})"
     return ModelError(
         f"{vendor} cannot parse {onnx_name}{node}: {said}",
         hint="Replace or remove what the message names, or use --family onnxruntime for this model.",
@@ -102,4 +154,13 @@ def build_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> BuildE
         hint = "Read the builder's messages below; --optimization-level and --batch change what it tries."
     return BuildError(
         f"{vendor} could not build a plan from {onnx_name}: {said}", hint=hint, log=tuple(book.errors[-10:])
+    )
+
+
+def refusal(book: LogBook, vendor: str, plan_name: str) -> PlanError:
+    """The vendor's runtime would not load a plan; its reasons are in the log alone (the call just returns nothing)."""
+    said = book.last_errors()
+    hint = next((way for sign, way in _REFUSALS if re.search(sign, said, re.IGNORECASE)), _REFUSALS[-1][1])
+    return PlanError(
+        f"{vendor} refuses {plan_name}: {said or 'it gives no reason'}", hint=hint, log=tuple(book.errors[-10:])
     )

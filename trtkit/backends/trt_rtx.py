@@ -10,6 +10,7 @@ from trtkit.artifacts.files import write_bytes
 from trtkit.backends import cuda
 from trtkit.backends.base import BuildOptions, Capabilities
 from trtkit.backends.trt import TrtBackend
+from trtkit.backends.trt_config import common_config
 
 __all__ = ["TrtRtxBackend"]
 
@@ -32,7 +33,8 @@ class TrtRtxBackend(TrtBackend):
         version = str(trt.__version__)
         release = tuple(int(part) for part in version.split(".")[:2])
         targets = _targets_of(trt)
-        cannot_run, way_out = found.problem, None
+        cannot_run = found.problem
+        way_out = "Copy the plan to a machine with an RTX GPU and run it there." if cannot_run else None
         if found.gpus:
             own = found.gpus[0].compute_capability
             if own == _HOPPER and release > _LAST_WITH_HOPPER:
@@ -63,9 +65,9 @@ class TrtRtxBackend(TrtBackend):
 
         wanted = options.compute_capability or self.capabilities().default_targets
         if wanted == ("current",):
-            return CreateConfigRTX(use_gpu=True, **self._common_config(trt, options, monitor))
-        pairs = [(int(major), int(minor)) for major, minor in (target.split(".") for target in wanted)]
-        return CreateConfigRTX(compute_capabilities=pairs, **self._common_config(trt, options, monitor))
+            return CreateConfigRTX(use_gpu=True, **common_config(trt, options, monitor))
+        pairs = [(int(major), int(minor)) for major, minor in (asked.split(".") for asked in wanted)]
+        return CreateConfigRTX(compute_capabilities=pairs, **common_config(trt, options, monitor))
 
     def _targets(self, trt: Any, config: Any) -> tuple[str, ...]:
         chosen = [config.get_compute_capability(index) for index in range(config.num_compute_capabilities)]
@@ -76,16 +78,16 @@ class TrtRtxBackend(TrtBackend):
     def _context_loader(self, trt: Any, engine: Any, runtime_cache: Path | None) -> Any:
         if runtime_cache is None:
             return engine.create_execution_context, lambda: None
-        config = engine.create_runtime_config()
-        cache = config.create_runtime_cache()
+        runtime_config = engine.create_runtime_config()
+        cache = runtime_config.create_runtime_cache()
         if runtime_cache.exists():
             cache.deserialize(runtime_cache.read_bytes())
-        config.set_runtime_cache(cache)
+        runtime_config.set_runtime_cache(cache)
 
         def save() -> None:
             write_bytes(runtime_cache, memoryview(cache.serialize()))
 
-        return (lambda: engine.create_execution_context(config)), save
+        return (lambda: engine.create_execution_context(runtime_config)), save
 
 
 def _dotted(name: str) -> str | None:
