@@ -53,7 +53,7 @@ CASES = (
     _graph("sequence input", "'sequence' instead of tensor", "plain tensors"),
     _graph("no rank", "'x' has no shape", "Export with a shape"),
     _graph("zero dim", "dimension 0 of the input 'x' is 0", "dim_param"),
-    _graph("negative dim", "dimension 1 of the input 'x' is -1", "dim_param"),
+    _graph("negative dim", "dimension 1 of the input 'x' is -2", "dim_param"),
     _graph("float64 input", "of type float64.*in silence", "float32"),
     _graph("string input", "of type string", "types float32"),
     _graph("cycle", "has a cycle of 2 nodes: .*'A'.*'B'|has a cycle of 2 nodes: .*'B'.*'A'", "Loop"),

@@ -134,7 +134,7 @@ BAD: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "9 dimensions; .*at most 8",
     ),
     "zero dim": (lambda: relu(inputs=[value("x", (0, 4))]), "dimension 0 of the input 'x' is 0"),
-    "negative dim": (lambda: relu(inputs=[value("x", (1, -1))]), "dimension 1 of the input 'x' is -1"),
+    "negative dim": (lambda: relu(inputs=[value("x", (1, -2))]), "dimension 1 of the input 'x' is -2"),
     "zero output dim": (lambda: relu(outputs=[value("y", ("N", 0))]), "dimension 1 of the output 'y' is 0"),
     "cycle": (
         lambda: model(

@@ -32,6 +32,10 @@ def test_what_names_nothing_becomes_a_fresh_name_each(text: str | None) -> None:
     assert named((text, 3, text, text)) == ["x_dim0", 3, "x_dim2", "x_dim3"]
 
 
+def test_minus_one_as_a_size_is_dynamic_and_other_sizes_stay() -> None:
+    assert named((-1, 3, -2, 0)) == ["x_dim0", 3, -2, 0]
+
+
 def test_what_names_one_size_keeps_one_name() -> None:
     assert named(("batch size", "N/2", "batch size")) == ["batch_size", "N_2", "batch_size"]
     assert named(("DynamicDimension.0", 3, "DynamicDimension.1")) == ["DynamicDimension_0", 3, "DynamicDimension_1"]

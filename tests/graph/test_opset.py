@@ -8,6 +8,7 @@ from onnx.reference import ReferenceEvaluator
 
 from tests.graph.models import model, perceptron, tensor, value, with_branches
 from trtkit.errors import ModelError
+from trtkit.graph import opset
 from trtkit.graph.opset import at_least
 from trtkit.graph.prepare import prepare
 
@@ -93,11 +94,31 @@ def test_an_unknown_target_is_refused() -> None:
         at_least(perceptron(), 999)
 
 
-def test_changed_operators_inside_branches_are_refused() -> None:
+def with_reduction_inside() -> onnx.ModelProto:
+    """with_branches(), where one branch is a ReduceMax, whose axes became an input with opset 18."""
     onnx_model = with_branches()
-    branch = onnx_model.graph.node[2].attribute[0].g
-    branch.node[0].op_type = "ReduceMax"  # axes became an input with opset 18
-    with pytest.raises(ModelError, match=r"no nodes inside If.*ReduceMax 'same'"):
+    node = onnx_model.graph.node[2].attribute[0].g.node[0]
+    node.op_type = "ReduceMax"
+    node.attribute.extend([helper.make_attribute("axes", [1]), helper.make_attribute("keepdims", 1)])
+    return onnx_model
+
+
+def test_operators_inside_branches_are_converted_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    if opset._converts_inner_graphs():
+        onnx_model = at_least(with_reduction_inside(), 18)
+        onnx.checker.check_model(onnx_model)
+        for x in (np.array([[1, -2, 3, -1]], np.float32), np.array([[-1, -2, 3, -1]], np.float32)):
+            np.testing.assert_array_equal(outputs(onnx_model, x)[0], outputs(with_reduction_inside(), x)[0])
+    monkeypatch.setattr(opset, "_converts_inner_graphs", lambda: False)
+    with pytest.raises(ModelError, match=r"leaves nodes inside functions.* ReduceMax 'same'"):
+        at_least(with_reduction_inside(), 18)
+
+
+def test_functions_are_not_converted() -> None:
+    onnx_model = model([helper.make_node("Most", ["x"], ["y"], domain="own")], domains=["own"])
+    body = [helper.make_node("ReduceMax", ["a"], ["b"], name="most", axes=[1])]
+    onnx_model.functions.append(helper.make_function("own", "Most", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    with pytest.raises(ModelError, match=r"leaves nodes inside functions.* ReduceMax 'most'"):
         at_least(onnx_model, 18)
 
 

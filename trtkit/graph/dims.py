@@ -22,8 +22,8 @@ def name_dynamic_dims(model: onnx.ModelProto) -> bool:
     """Give every dynamic dimension of inputs, outputs and inner tensors a name that is an identifier, in place.
 
     * Good names (``N``, ``unk__123``) stay.
-    * No name, ``?``, ``-1``, ``None`` and the like: each dimension gets a fresh name made of its tensor and axis
-      (``x_dim0``).
+    * No name, ``?``, ``-1`` (as text or as size), ``None`` and the like: each dimension gets a fresh name made of its
+      tensor and axis (``x_dim0``).
     * Other texts with a letter (``batch size``, ``N/2``) do name one size: all of one text get one new name
       (``batch_size``).
 
@@ -42,9 +42,9 @@ def name_dynamic_dims(model: onnx.ModelProto) -> bool:
         # A tensor may be listed twice (an input that is an output as well): both must read the same.
         first = shapes.setdefault(value.name, _dims(value))
         for axis, dim in enumerate(_dims(value)):
-            if dim.HasField("dim_value") or _is_name(dim.dim_param):
+            if (dim.HasField("dim_value") and dim.dim_value != -1) or _is_name(dim.dim_param):
                 continue
-            old = dim.dim_param
+            old = dim.dim_param  # empty beside a size of -1, which some exporters write and TensorRT takes for dynamic
             twin = first[axis] if axis < len(first) else dim
             if old in renamed:
                 dim.dim_param = renamed[old]

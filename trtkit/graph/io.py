@@ -223,6 +223,7 @@ def _spec(value: onnx.ValueInfoProto, role: str) -> TensorSpec:
             hint="Export the model with typed inputs and outputs, or run trtkit.graph.prepare on it first.",
         )
     shape: tuple[Dim, ...] = tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value != -1 else dim.dim_param or "?"
+        for dim in tensor.shape.dim
     )
     return TensorSpec(value.name, helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)

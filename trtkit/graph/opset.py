@@ -6,6 +6,7 @@ Q/DQ with a scale per channel needs opset 13, FP16 scales and FP8 need opset 19.
 
 from __future__ import annotations
 
+import functools
 import re
 
 import onnx
@@ -54,9 +55,10 @@ def at_least(model: onnx.ModelProto, minimum: int) -> onnx.ModelProto:
 
 
 def _refuse_inner_changes(model: onnx.ModelProto, current: int, minimum: int) -> None:
-    """The converter leaves graphs inside nodes, and functions, as they are: fine only if nothing changed there."""
-    inner = [node for graph in list(every_graph(model.graph))[1:] for node in graph.node]
-    inner += [node for function in model.functions for node in function.node]
+    """The converter leaves functions, and that of older onnx inner graphs, as they are: fine if nothing changed."""
+    inner = [node for function in model.functions for node in function.node]
+    if not _converts_inner_graphs():
+        inner += [node for graph in list(every_graph(model.graph))[1:] for node in graph.node]
     changed = [
         node_text(node)
         for node in inner
@@ -66,10 +68,24 @@ def _refuse_inner_changes(model: onnx.ModelProto, current: int, minimum: int) ->
     ]
     if changed:
         raise ModelError(
-            f"The model cannot be converted from opset {current} to {minimum}: onnx converts no nodes inside If, Loop, "
-            f"Scan or functions, and these changed in between: {listed(changed)}.",
+            f"The model cannot be converted from opset {current} to {minimum}: onnx {onnx.__version__} leaves nodes "
+            f"inside functions and branches as they are, and these changed in between: {listed(changed)}.",
             hint=f"Export the model again with opset {minimum} or newer.",
         )
+
+
+@functools.cache
+def _converts_inner_graphs() -> bool:
+    """Whether the installed onnx also converts the graphs inside If, Loop and Scan, tried on one whose axes move."""
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1]) for name in ("x", "inner", "y")]
+    branch = helper.make_graph([helper.make_node("ReduceMax", ["x"], ["inner"], axes=[1])], "branch", [], values[1:2])
+    condition = helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    graph = helper.make_graph([node], "probe", [condition, values[0]], values[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    converted = version_converter.convert_version(model, 18)
+    inner = [node for graph in list(every_graph(converted.graph))[1:] for node in graph.node]
+    return not any(attribute.name == "axes" for node in inner for attribute in node.attribute)
 
 
 def _reason(model: onnx.ModelProto, error: Exception) -> str:
