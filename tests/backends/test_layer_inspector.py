@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.backends.layer_samples import NAMES, sample
 from trtkit.artifacts.layers import Layer, LayerTensor
 from trtkit.backends import layer_inspector, layer_log
 from trtkit.errors import PlanError
+from trtkit.graph.precision_proof import prove
 
 # TensorRT 10, with an execution context: format and type in one text, weights summed up, bindings as names.
 TEN: dict[str, Any] = {
@@ -177,3 +179,14 @@ def test_anything_else_is_an_error_that_quotes_it(text: str) -> None:
         layer_inspector.parse(text)
     assert repr(text[:60]) in caught.value.message
     assert caught.value.hint
+
+
+def test_a_real_engine_of_a_gpu_with_convolutions_that_became_matrix_products() -> None:
+    """Recorded on an H200: Myelin adds a note behind the name of a 1×1 convolution that it runs as a GEMM."""
+    recorded = json.loads((Path(__file__).parents[1] / "data" / "inspector" / "resnet50_fp16_hopper.json").read_text())
+    report = layer_inspector.parse(recorded["text"])
+    proof = prove([(name, op) for name, op in recorded["nodes"]], report, recorded["asked"])
+    assert "layer3.0.conv3" in {name for layer in report.layers if layer.kind == "gemm" for name in layer.onnx_nodes}
+    assert proof.unproven == ()
+    assert proof.fraction("fp16") == 1.0
+    assert len(proof.nodes) >= 4

@@ -63,21 +63,23 @@ def dtype_from_text(text: str) -> str | None:
     return next((name for name, words in _DTYPE_WORDS if words.search(upper)), None)
 
 
+_END_OF_NODE = r"\](?:__[a-z0-9_]+)?"
+
+
 def onnx_nodes(metadata: str) -> tuple[str, ...]:
     """The ONNX node names in a layer's metadata, each once, in order.
 
+    Behind a closing bracket the compiler may note what it made of the node, as in ``[ONNX Layer: a]__gemm_from_conv1x1``.
     TensorRT puts U+001F (between the nodes of a fused layer) or U+001E after each ``[ONNX Layer: name]``; some tools
     that pass the text on lose them, so entries without any separator are told apart too.
     """
     text = metadata.strip("\x1e\x1f\r\n\t ")
-    entries = re.split(r"\][\x1e\x1f]+(?=\[)", text)
+    entries = re.split(rf"{_END_OF_NODE}[\x1e\x1f]+(?=\[)", text)
     if len(entries) == 1:
-        entries = re.split(r"\](?=\[ONNX Layer: )", text)
-    names = []
-    for place, entry in enumerate(entries, start=1):
-        if entry.startswith("[ONNX Layer: "):
-            names.append(entry[len("[ONNX Layer: ") :].removesuffix("]" if place == len(entries) else ""))
-    return tuple(dict.fromkeys(names))
+        entries = re.split(rf"{_END_OF_NODE}(?=\[ONNX Layer: )", text)
+    entries[-1] = re.sub(rf"{_END_OF_NODE}$", "", entries[-1])
+    named = (entry[len("[ONNX Layer: ") :] for entry in entries if entry.startswith("[ONNX Layer: "))
+    return tuple(dict.fromkeys(named))
 
 
 def _tensors(text: str, start: int) -> tuple[tuple[LayerTensor, ...], int]:
