@@ -76,6 +76,12 @@ def test_messages_about_memory_are_recognised(text: str, memory: bool) -> None:
     assert book_of(text).ran_out_of_memory is memory
 
 
+def test_the_cause_counts_though_many_consequences_follow() -> None:
+    book = book_of("Cuda Runtime (out of memory)", *(f"consequence {n}" for n in range(9)))
+    assert "lower --batch" in build_error(book, "", "TensorRT 11", "m.onnx").hint
+    assert "Free device memory" in refusal(book, "TensorRT 11", "m.plan").hint
+
+
 RTX_DET = (
     'ModelImporter.cpp:140: While parsing node number 12 [Det -> "y"]:',
     "ModelImporter.cpp:142: --- Begin node ---\nNode name: head/det; 1",
@@ -113,6 +119,8 @@ def test_parse_errors_name_node_and_operator(errors: tuple[str, ...], words: tup
             "Cannot compile for target(s) sm86, because the model contains HW-specific datatypes: fp8_e4m3",
             "8.9 or newer",
         ),
+        ("Tactic Selection: no tactics to implement the operation within workspace limit.", "Raise --workspace"),
+        ("Cannot compile operation 'fc' for Turing (SM75): FP32 GEMM is not supported", "Leave 7.5 out"),
         ("Unable to load library: libnvinfer_lean.so.1", "Read the builder's messages"),
     ],
 )

@@ -24,6 +24,23 @@ _REASON = re.compile(r"ERROR: (?P<reason>.*)", re.DOTALL)
 _UNSUPPORTED = re.compile(r"\[8\] ?|UNSUPPORTED_NODE\b")  # ErrorCode.UNSUPPORTED_NODE
 _KEPT_VERBOSE = "Layers:"
 _INSTALLED: list[Any] = []  # for good: TensorRT's plugin registry keeps a bare pointer to a logger it was handed
+# Words of the builder's errors, and what helps; the first that matches wins.
+_BUILD_FAILURES = (
+    (
+        _MEMORY.pattern,
+        "Memory ran out, which TensorRT also reports as a missing implementation: lower --batch, or free memory.",
+    ),
+    (
+        "Could not find any implementation|workspace limit",
+        "Raise --workspace (too little of it reads like a missing kernel), or lower the maximum of --batch.",
+    ),
+    (
+        "HW-specific datatypes",
+        "Choose targets that have this data type with --compute-capability (FP8 needs 8.9 or newer).",
+    ),
+    (r"Turing \(SM75\)", "Leave 7.5 out of --compute-capability: it lacks FP32 matrix products; or convert to fp16."),
+    ("", "Read the builder's messages below; --optimization-level and --batch change what it tries."),
+)
 # Words of deserialize_cuda_engine's refusals, and what helps; the first that matches wins.
 _REFUSALS = (
     (
@@ -99,6 +116,11 @@ class LogBook:
         """Whether any error speaks of memory."""
         return any(_MEMORY.search(message) for message in self.errors)
 
+    @property
+    def everything(self) -> str:
+        """All errors, whole, one after the other; empty when there was none."""
+        return "\n".join(self.errors)
+
     def last_errors(self, count: int = 6) -> str:
         """The last errors on one line each, shortened; where nothing else was said, the noise (a driver too old)."""
         return "; ".join(" ".join(message.split())[:400] for message in (self.errors or self._noise)[-count:])
@@ -125,11 +147,10 @@ def parse_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> Trtkit
         vendor: the library's name and version, for people.
         onnx_name: file name of the model.
     """
-    whole = "\n".join(book.errors)
     reasons = [" ".join(match["reason"].split()) for match in map(_REASON.search, book.errors) if match]
     said = "; ".join(dict.fromkeys(reasons)) or book.last_errors() or " ".join(text.split())[:600]
-    match = _NODE.search(whole)
-    name, op = match or _NODE_NAME.search(whole), match or _NODE_OP.search(whole)
+    match = _NODE.search(book.everything)
+    name, op = match or _NODE_NAME.search(book.everything), match or _NODE_OP.search(book.everything)
     node = f" at node {name['name']!r}" if name else ""
     node += f" (operator {op['op']})" if op else ""
     if _UNSUPPORTED.search(said):
@@ -144,14 +165,7 @@ def parse_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> Trtkit
 def build_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> BuildError:
     """The vendor's builder said no: a :class:`BuildError`; memory is told apart from everything else."""
     said = book.last_errors() or " ".join(text.split())[:600]
-    if book.ran_out_of_memory:
-        hint = "Memory ran out, which TensorRT also reports as a missing implementation: lower --batch, or free memory."
-    elif "Could not find any implementation" in said:
-        hint = "Raise --workspace (too little of it reads like a missing kernel), or lower the maximum of --batch."
-    elif "HW-specific datatypes" in said:
-        hint = "Choose targets that have this data type with --compute-capability (FP8 needs 8.9 or newer)."
-    else:
-        hint = "Read the builder's messages below; --optimization-level and --batch change what it tries."
+    hint = next(way for sign, way in _BUILD_FAILURES if re.search(sign, book.everything or said, re.IGNORECASE))
     return BuildError(
         f"{vendor} could not build a plan from {onnx_name}: {said}", hint=hint, log=tuple(book.errors[-10:])
     )
@@ -160,7 +174,7 @@ def build_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> BuildE
 def refusal(book: LogBook, vendor: str, plan_name: str) -> PlanError:
     """The vendor's runtime would not load a plan; its reasons are in the log alone (the call just returns nothing)."""
     said = book.last_errors()
-    hint = next((way for sign, way in _REFUSALS if re.search(sign, said, re.IGNORECASE)), _REFUSALS[-1][1])
+    hint = next(way for sign, way in _REFUSALS if re.search(sign, book.everything, re.IGNORECASE))
     return PlanError(
         f"{vendor} refuses {plan_name}: {said or 'it gives no reason'}", hint=hint, log=tuple(book.errors[-10:])
     )
