@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,8 +18,8 @@ from trtkit.errors import ModelError
 
 __all__ = ["load"]
 
-_MOST_LINES = 20
-"""Complaints listed in one error: a screenful."""
+_MOST_LINES = 14
+"""Complaints listed in one error: with title, hint and wrapped lines, a screenful."""
 
 
 def load(
@@ -87,7 +88,7 @@ def _keys(
     note = "; its graph does not match by position either" if file.nodes else ""
     title = f"{path} does not hold the {len(parameters)} weight tensors of {model}: {summary}{note}."
     raise ModelError(
-        _listing(title, complaints),
+        _listing(title, _some_of_each(complaints)),
         hint=f"Give weights of exactly this architecture; `trtkit export {model}` shows names and shapes.",
     )
 
@@ -126,6 +127,15 @@ def _complaints(
 
 def _shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
+
+
+def _some_of_each(complaints: Sequence[str]) -> list[str]:
+    """The same lines, the kinds taken in turn, so that a long list of one kind does not hide the others."""
+    kinds: dict[str, list[str]] = {}
+    for line in complaints:
+        kinds.setdefault(line[:10], []).append(line)
+    turns = itertools.zip_longest(*kinds.values())
+    return [line for turn in turns for line in turn if line is not None]
 
 
 def _listing(title: str, lines: Sequence[str]) -> str:

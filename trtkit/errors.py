@@ -1,4 +1,4 @@
-"""The error tree. Every class has its exit code; every error names the thing, shows what was allowed, ends with a way out.
+"""The error tree: every class has its exit code, every error names the thing and ends with a way out.
 
     TrtkitError                    (never raised itself)
     ├── UsageError               2  the command or call contradicts itself
@@ -9,8 +9,8 @@
     ├── PlanError                7  a plan or its manifest cannot be used
     └── RunError                 8  a plan was loaded, but running it failed
 
-Exit code 9 is no error: it is a result (a validation or a verdict that says no). Exit code 1 is a bug in trtkit, with its
-traceback. Exit code 130 is Ctrl-C.
+Exit code 9 is no error: it is a result (a validation or a verdict that says no). Exit code 1 is a bug in trtkit, with
+its traceback. Exit code 130 is Ctrl-C.
 """
 
 from __future__ import annotations

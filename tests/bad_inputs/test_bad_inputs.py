@@ -76,13 +76,7 @@ def test_the_catalogue_is_large_and_its_names_are_unique() -> None:
 
 
 def _parameters() -> list[ParameterSet]:
-    too_long = pytest.mark.xfail(reason="model_defs.weights lists 20 tensors, one line more than a screen holds")
-    return [
-        pytest.param(
-            case, id=case.name.replace(" ", "-"), marks=too_long if case.name == "weights of another net" else ()
-        )
-        for case in CASES
-    ]
+    return [pytest.param(case, id=case.name.replace(" ", "-")) for case in CASES]
 
 
 @pytest.mark.parametrize("case", _parameters())

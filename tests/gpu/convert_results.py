@@ -53,19 +53,24 @@ def row(result: dict[str, Any]) -> str:
 
 
 def table(results: list[dict[str, Any]]) -> str:
+    if not results:
+        return "no plan was built\n"
     first = results[0]["manifest"]
+    batches = dict.fromkeys(check["case"].split()[-1] for check in first["validation"]["checks"])
+    columns = ("model", "asked", "validation", "relative L2", "max abs", "SQNR dB", "top-1", "observed", "inside")
     lines = [
         "# Convert on a GPU: every validation",
         "",
-        f"{first['device']}, driver {first['driver']}, CUDA up to {first['cuda']}; {first['family']} {first['version']}; "
-        f"reference {first['validation']['reference']}; batches {', '.join(dict.fromkeys(c['case'].split()[-1] for c in first['validation']['checks']))}.",
+        f"{first['device']}, driver {first['driver']}, CUDA up to {first['cuda']};",
+        f"{first['family']} {first['version']};",
+        f"reference {first['validation']['reference']}; batches {', '.join(batches)}.",
         "",
-        "Made by `python -m tests.gpu.convert_results OUT`; every number is in `convert.json`. The relative L2 error is that of",
-        "the worst batch, of the scores before a final Softmax. Weights are seeded He-uniform, so top-1 says little; the",
-        "errors say all.",
+        "Made by `python -m tests.gpu.convert_results OUT`; every number is in `convert.json`. The relative L2 error",
+        "is that of the worst batch, of the scores before a final Softmax. Weights are seeded He-uniform, so top-1 says",
+        "little; the errors say all.",
         "",
-        "| model | asked | validation | relative L2 | max abs | SQNR dB | top-1 | observed | inside | build s | validation s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(columns)} | build s | validation s |",
+        f"|{'---|' * (len(columns) + 2)}",
     ]
     return "\n".join([*lines, *(row(result) for result in results), ""])
 

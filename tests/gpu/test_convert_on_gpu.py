@@ -1,4 +1,4 @@
-"""What only a GPU can show: plans that are executed. Run with ``python -m pytest tests/gpu -m gpu`` on such a machine."""
+"""What only a GPU can show: plans that are executed. Run with ``python -m pytest tests/gpu`` on such a machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,12 @@ def test_plan_is_executed_and_agrees(
     assert code == 0
     assert manifest["validation"]["status"] == "passed"
     assert manifest["validation"]["subject"] == "plan"
-    assert {check["case"] for check in manifest["validation"]["checks"]} == {"batch 1", "batch 3", "batch 4", "batch 16"}
+    assert {check["case"] for check in manifest["validation"]["checks"]} == {
+        "batch 1",
+        "batch 3",
+        "batch 4",
+        "batch 16",
+    }
     assert manifest["targets"] == [can.gpus[0].compute_capability]
     assert manifest["layers"]["source"] == "engine-inspector"
     wanted = "fp32" if precision == "fp32" else "fp16"
@@ -98,11 +103,18 @@ def test_wrong_shape_is_a_run_error(can: Capabilities, tmp_path: Path) -> None:
     assert main(["convert", "squeezenet1_1", "-o", str(tmp_path), "--batch", "1:2:4"]) == 0
     plan = next(tmp_path.glob("*.plan"))
     shape = (64, 3, 224, 224)
-    samples = SamplePlan(0, (TensorSpec("input", "float32", ("N", *shape[1:])),), 1.0, (SampleCase("x", {"input": shape}),))
+    samples = SamplePlan(
+        0, (TensorSpec("input", "float32", ("N", *shape[1:])),), 1.0, (SampleCase("x", {"input": shape}),)
+    )
     with pytest.raises(RunError, match="Executing the plan failed"):
         worker.run(
             "trtkit.backends.jobs:execute",
-            {"family": "tensorrt-rtx", "plan": str(plan), "samples": samples.to_json(), "results": str(tmp_path / "r.npz")},
+            {
+                "family": "tensorrt-rtx",
+                "plan": str(plan),
+                "samples": samples.to_json(),
+                "results": str(tmp_path / "r.npz"),
+            },
             what="the test",
             env=worker_env("tensorrt-rtx"),
         )

@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import onnx
-import onnxruntime  # noqa: TID251 - the oracle
+import onnxruntime
 from onnx import TensorProto, helper
 
 from tests.graph.models import model, tensor, value

@@ -49,7 +49,7 @@ def test_a_good_model_is_untouched(build: object) -> None:
 
 
 def test_the_prepared_model_computes_the_same() -> None:
-    import onnxruntime as ort  # noqa: TID251  the oracle
+    import onnxruntime as ort
 
     onnx_model = foreign_model()
     feeds = {"x": np.ones((3, 4), np.float32), "z": np.full((3, 4), -0.25, np.float32)}

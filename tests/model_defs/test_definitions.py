@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import onnx
-import onnxruntime as ort  # noqa: TID251 - the oracle
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 

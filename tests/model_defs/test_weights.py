@@ -150,7 +150,8 @@ def test_a_long_list_is_cut_to_a_screenful(tmp_path: Path) -> None:
     save_npz({"x": np.zeros(1)}, tmp_path / "w.npz")
     message = refusal(tmp_path / "w.npz").message
     assert "52 missing, 1 extra" in message.splitlines()[0]
-    assert message.splitlines()[-1].strip() == "… and 33 more"  # 52 missing and 1 extra, 20 shown
+    assert message.splitlines()[-1].strip() == "… and 39 more"  # 52 missing and 1 extra, 14 shown
+    assert "extra" in message.splitlines()[2]  # the long list of one kind does not hide the other
 
 
 def test_nan_and_infinity_are_refused_by_name(other: Arrays, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from trtkit import worker
 from trtkit.errors import BuildError, ModelError, RunError
-from trtkit.worker import Log, Progress, WorkerCrash
+from trtkit.worker import Log, Progress, WorkerCrashError
 
 JOBS = "tests.worker.jobs"
 
@@ -67,7 +67,7 @@ def test_errors_of_the_tree_keep_class_hint_and_log() -> None:
 
 
 def test_a_bug_comes_back_with_its_traceback() -> None:
-    with pytest.raises(WorkerCrash, match=r"(?s)Traceback.*ZeroDivisionError: a bug"):
+    with pytest.raises(WorkerCrashError, match=r"(?s)Traceback.*ZeroDivisionError: a bug"):
         run("bug")
 
 
@@ -102,9 +102,7 @@ def test_timeout_kills_and_says_so(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     started = time.monotonic()
     with pytest.raises(RunError, match=r"did not finish within 1\.5 s"):
-        worker.run(
-            f"{JOBS}:sleeps", {"pid_file": str(pid_file), "seconds": 60}, what="the sleep", timeout_s=1.5
-        )
+        worker.run(f"{JOBS}:sleeps", {"pid_file": str(pid_file), "seconds": 60}, what="the sleep", timeout_s=1.5)
     assert time.monotonic() - started < 10
     assert gone(int(pid_file.read_text()))
 

@@ -7,13 +7,24 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trtkit.errors import PlanError, UsageError
 
-__all__ = ["atomic_path", "read_json", "sha256_bytes", "sha256_file", "sha256_json", "write_bytes", "write_json"]
+__all__ = [
+    "atomic_path",
+    "publish",
+    "read_json",
+    "sha256_bytes",
+    "sha256_file",
+    "sha256_json",
+    "staging",
+    "write_bytes",
+    "write_json",
+]
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
@@ -57,6 +68,43 @@ def atomic_path(final: Path) -> Iterator[Path]:
         scratch.replace(final)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder inside ``folder`` for files that shall appear together; it is removed whatever happens.
+
+    What is to stay is moved out of it by :func:`publish`, a rename on the same file system.
+
+    Raises:
+        UsageError: ``folder`` is a file, or cannot be made or written.
+    """
+    scratch = folder / f".trtkit-{secrets.token_hex(4)}"
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write to the folder {folder}: {error.strerror or error}.",
+            hint="Give a folder you may write to with -o/--output.",
+        ) from error
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def publish(staged: Path, folder: Path, *, last: str) -> None:
+    """Move the files of a staging folder into ``folder``, over older ones; ``last`` names the one to move last.
+
+    Raises:
+        UsageError: a folder is in a file's way.
+    """
+    files = (path for path in staged.iterdir() if path.is_file())
+    for path in sorted(files, key=lambda path: (path.name == last, path.name)):
+        final = folder / path.name
+        if final.is_dir():
+            raise UsageError(f"{final} is a folder, and a file is to be written there.", hint="Move the folder away.")
+        path.replace(final)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

@@ -28,10 +28,11 @@ class Source:
         name: of the model.
         definition: name of the model definition; ``None`` for an ONNX file.
         path: the ONNX file as it was given; ``None`` for a definition.
-        sha256: of the FP32 ONNX that everything was made from and is validated against.
+        sha256: of the ONNX that everything was made from and is validated against.
         seed: of the random weights; ``None`` where the weights are not random.
         weights: file name of the weights that were loaded into a definition.
         weights_sha256: of that file.
+        precision: of the numbers in it, ``fp32`` or ``fp16``.
         input_std: standard deviation of a preprocessed input, for drawing synthetic ones.
     """
 
@@ -42,6 +43,7 @@ class Source:
     seed: int | None
     weights: str | None
     weights_sha256: str | None
+    precision: str
     input_std: float
 
 
@@ -105,7 +107,9 @@ class PlanManifest:
         value["validation"] = self.validation.to_json()
         value["proof"] = self.proof.to_json() if self.proof else None
         value["layers"] = self.layers.to_json() if self.layers else None
-        first = {name: value.pop(name) for name in ("schema", "file", "sha256", "bytes", "precision", "family", "version")}
+        first = {
+            name: value.pop(name) for name in ("schema", "file", "sha256", "bytes", "precision", "family", "version")
+        }
         last = {name: value.pop(name) for name in ("proof", "validation", "layers")}
         return {**first, **value, **last}
 

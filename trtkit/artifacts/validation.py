@@ -82,7 +82,7 @@ class ValidationReport:
         needed = "no tolerance" if self.needed_relative_l2 is None else f"{self.needed_relative_l2:.2g}"
         numbers = f"relative L2 error {needed}, tolerance {self.tolerance_relative_l2:.2g}"
         if self.subject == "source":
-            return f"plan built, not executed: {self.why_not_executed}; the ONNX that it was built from is the source itself"
+            return f"plan built, not executed: {self.why_not_executed}; its ONNX is the source itself"
         if self.status == "not_executed":
             agreed = "agrees" if self.onnx_passed else "DISAGREES"
             return (

@@ -22,6 +22,7 @@ from trtkit.worker.protocol import Reporter
 __all__ = ["OPTION_FLAGS", "Backend", "BuildOptions", "BuildOutcome", "Capabilities", "Gpu", "LoadOptions", "Runner"]
 
 OPTION_FLAGS: dict[str, str] = {
+    "tf32": "--precision tf32",
     "compute_capability": "--compute-capability",
     "workspace_bytes": "--workspace",
     "optimization_level": "--optimization-level",
@@ -208,11 +209,13 @@ class LoadOptions:
         on_cpu: keep a family that can use either (ONNX Runtime) on the CPU.
         tf32: let ONNX Runtime's CUDA provider multiply FP32 in TF32; TensorRT plans carry this themselves.
         runtime_cache: TensorRT-RTX's just-in-time kernels, read if the file exists and added to after use.
+        host_code: let the native code inside a version-compatible plan run; only for plans whose origin is trusted.
     """
 
     on_cpu: bool = False
     tf32: bool = False
     runtime_cache: Path | None = None
+    host_code: bool = False
 
 
 @dataclass(frozen=True)

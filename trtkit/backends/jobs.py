@@ -1,4 +1,4 @@
-"""The jobs that workers run: thin functions from JSON-ready arguments to JSON-ready values, one call of the seam each."""
+"""The jobs that workers run: functions from JSON-ready arguments to JSON-ready values, one call of the seam each."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def execute(
     runtime_cache: str | None = None,
     on_cpu: bool = False,
     tf32: bool = False,
+    host_code: bool = False,
 ) -> dict[str, Any]:
     """Run a plan on seeded samples and save every output to ``results`` (.npz, keys ``CASE/OUTPUT``).
 
@@ -52,12 +53,14 @@ def execute(
         runtime_cache: just-in-time kernels of TensorRT-RTX, read and added to.
         on_cpu: keep ONNX Runtime on the CPU, as the reference must be.
         tf32: let ONNX Runtime's CUDA provider multiply FP32 in TF32.
+        host_code: let the native code inside a version-compatible plan run.
 
     Returns:
         ``where`` it ran, and ``provider`` (ONNX Runtime's own word for it; ``None`` for other families).
     """
     wanted = SamplePlan.from_json(samples)
-    options = LoadOptions(on_cpu=on_cpu, tf32=tf32, runtime_cache=Path(runtime_cache) if runtime_cache else None)
+    cache = Path(runtime_cache) if runtime_cache else None
+    options = LoadOptions(on_cpu=on_cpu, tf32=tf32, runtime_cache=cache, host_code=host_code)
     runner = registry.get(family).load(Path(plan), options)
     outputs: dict[str, np.ndarray] = {}
     with runner:

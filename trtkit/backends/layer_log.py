@@ -69,7 +69,7 @@ _END_OF_NODE = r"\](?:__[a-z0-9_]+)?"
 def onnx_nodes(metadata: str) -> tuple[str, ...]:
     """The ONNX node names in a layer's metadata, each once, in order.
 
-    Behind a closing bracket the compiler may note what it made of the node, as in ``[ONNX Layer: a]__gemm_from_conv1x1``.
+    Behind a closing bracket the compiler may note what it made of the node: ``[ONNX Layer: a]__gemm_from_conv1x1``.
     TensorRT puts U+001F (between the nodes of a fused layer) or U+001E after each ``[ONNX Layer: name]``; some tools
     that pass the text on lose them, so entries without any separator are told apart too.
     """

@@ -1,4 +1,4 @@
-"""The ``onnxruntime`` family: the reference for every other, and the runner of last resort. Its plan is the ONNX itself.
+"""The ``onnxruntime`` family: reference for every other, and runner of last resort. Its plan is the ONNX itself.
 
 ONNX Runtime falls back to the CPU in silence when a provider does not start; here the session is asked which provider
 it got, and the answer is part of every result.
@@ -57,16 +57,19 @@ class OrtBackend:
                 version=None,
                 cannot_build=why,
                 cannot_run=why,
-                way_out="Run: pip uninstall -y onnxruntime onnxruntime-gpu; pip install --force-reinstall onnxruntime-gpu.",
+                way_out="Run: pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu.",
                 suffix=".onnx",
                 **common,
             )
         device = "CPU"
         if found.gpus and _CUDA in providers:
             device = f"{found.gpus[0].name} (compute capability {found.gpus[0].compute_capability})"
+        refused = {name: _NOT_HERE for name in BuildOptions.__dataclass_fields__ if name not in ("profile", "tf32")}
+        if device == "CPU":
+            refused["tf32"] = "there is no TF32 arithmetic on a CPU"
         return Capabilities(
             version=version,
-            refused={name: _NOT_HERE for name in BuildOptions.__dataclass_fields__ if name not in ("profile", "tf32")},
+            refused=refused,
             suffix=".onnx",
             device=device,
             notes=(f"providers in this build: {', '.join(providers)}", *_twins()),
@@ -74,7 +77,7 @@ class OrtBackend:
         )
 
     def build(self, onnx: Path, plan: Path, options: BuildOptions, report: Reporter) -> BuildOutcome:
-        """Prove that a session can be made, and copy the ONNX; external data stays beside the original, in the same folder."""
+        """Prove that a session can be made, and copy the ONNX; external data stays where it is, in the same folder."""
         started = time.perf_counter()
         report.progress("Creating a session", 0, 1)
         try:

@@ -186,7 +186,7 @@ class TrtBackend:
         trt = self._module()
         can = self._able_to_run()
         book = LogBook()
-        engine = self._deserialize(trt, book, plan)
+        engine = self._deserialize(trt, book, plan, own=options.host_code)
         contexts = self._context_loader(trt, engine, options.runtime_cache)
         return TrtRunner(trt, engine, contexts, book, can.device or "GPU")
 

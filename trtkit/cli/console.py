@@ -48,7 +48,7 @@ def facts(title: Text | str, rows: Iterable[tuple[str, str | Text]]) -> Table:
 
 
 class Screen:
-    """A :class:`~trtkit.pipeline.Listener` that draws on standard error: a live bar on a terminal, else one line a stage.
+    """A :class:`~trtkit.pipeline.Listener` that draws on standard error: a live bar on a terminal, else lines.
 
     Args:
         quiet: draw nothing but notes.

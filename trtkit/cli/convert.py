@@ -43,7 +43,9 @@ def convert(
     batch: Annotated[
         str | None,
         typer.Option(
-            metavar="MIN:OPT:MAX", help="Batch sizes of a dynamic batch axis. Default: 1:32:128.", rich_help_panel=_SHAPES
+            metavar="MIN:OPT:MAX",
+            help="Batch sizes of a dynamic batch axis. Default: 1:32:128.",
+            rich_help_panel=_SHAPES,
         ),
     ] = None,
     shapes: Annotated[
@@ -72,7 +74,9 @@ def convert(
     ] = None,
     optimization_level: Annotated[
         int | None,
-        typer.Option(min=0, max=5, help="0 (fast build) … 5 (fast engine). Default: the builder's.", rich_help_panel=_BUILD),
+        typer.Option(
+            min=0, max=5, help="0 (fast build) … 5 (fast engine). Default: the builder's.", rich_help_panel=_BUILD
+        ),
     ] = None,
     timing_cache: Annotated[
         Path | None,
@@ -88,7 +92,9 @@ def convert(
     ] = None,
     version_compatible: Annotated[
         bool,
-        typer.Option("--version-compatible", help="The plan also loads in later TensorRT versions.", rich_help_panel=_BUILD),
+        typer.Option(
+            "--version-compatible", help="The plan also loads in later TensorRT versions.", rich_help_panel=_BUILD
+        ),
     ] = False,
     hardware_compatibility: Annotated[
         str | None,
@@ -105,7 +111,8 @@ def convert(
         bool, typer.Option("--refit", help="Weights can be replaced after the build.", rich_help_panel=_BUILD)
     ] = False,
     sparse_weights: Annotated[
-        bool, typer.Option("--sparse-weights", help="Use 2:4 sparsity where the weights have it.", rich_help_panel=_BUILD)
+        bool,
+        typer.Option("--sparse-weights", help="Use 2:4 sparsity where the weights have it.", rich_help_panel=_BUILD),
     ] = False,
     require_validation: Annotated[
         bool, typer.Option("--require-validation", help="Exit 9 unless the plan itself was executed and agreed.")
@@ -195,10 +202,15 @@ def _show(result: ConvertResult) -> object:
     if report.precision_observed is not None:
         agrees = report.precision_observed == manifest.precision
         rows.append(
-            ("observed", Text(f"{report.precision_observed}: {report.observed_because}", "green" if agrees else "yellow"))
+            (
+                "observed",
+                Text(f"{report.precision_observed}: {report.observed_because}", "green" if agrees else "yellow"),
+            )
         )
     elif manifest.precision in ("fp32", "tf32") and report.status == "not_executed":
-        rows.append(("observed", "nothing yet: only an execution can tell FP32 from TF32 (trtkit validate, on the GPU)"))
+        rows.append(
+            ("observed", "nothing yet: only an execution can tell FP32 from TF32 (trtkit validate, on the GPU)")
+        )
     rows.append(("validation", Text(report.sentence, colour)))
     rows.append(("built from", f"{manifest.onnx.path.name} (opset {manifest.onnx.opset})"))
     rows.append(("manifest", f"{manifest.file}.json"))

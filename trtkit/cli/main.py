@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import sys
@@ -14,10 +15,8 @@ from trtkit import __version__
 from trtkit.cli import convert, doctor, export, inspect, models, validate
 from trtkit.errors import EXIT_INTERRUPTED, TrtkitError, UsageError
 
-try:
-    from typer import TyperException as _ParserError
-except ImportError:  # before 0.29 typer's parser was click itself
-    from click import ClickException as _ParserError
+# Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
+_ParserError: type[Any] = getattr(typer, "TyperException", None) or importlib.import_module("click").ClickException
 
 __all__ = ["app", "main", "run"]
 

@@ -32,6 +32,12 @@ def validate(
     runtime_cache: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TensorRT-RTX's just-in-time kernels, read and added to.")
     ] = None,
+    allow_host_code: Annotated[
+        bool,
+        typer.Option(
+            "--allow-host-code", help="Let native code inside a version-compatible plan run: trusted plans only."
+        ),
+    ] = False,
     require_validation: Annotated[
         bool, typer.Option("--require-validation", help="Exit 9 where the plan itself cannot be executed.")
     ] = False,
@@ -48,7 +54,13 @@ def validate(
 
     with Screen(quiet=json, verbose=verbose) as screen:
         report = validate_plan(
-            plan, screen, reference=reference, seed=seed, tolerance=tolerance, runtime_cache=runtime_cache
+            plan,
+            screen,
+            reference=reference,
+            seed=seed,
+            tolerance=tolerance,
+            runtime_cache=runtime_cache,
+            host_code=allow_host_code,
         )
     if json:
         from json import dumps

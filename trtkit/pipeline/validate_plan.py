@@ -29,6 +29,7 @@ def validate_plan(
     seed: int = 0,
     tolerance: float | None = None,
     runtime_cache: Path | None = None,
+    host_code: bool = False,
 ) -> ValidationReport:
     """Validate a plan on this machine and write ``….validation.json`` beside it.
 
@@ -39,6 +40,7 @@ def validate_plan(
         seed: of the inputs.
         tolerance: largest relative L2 error that passes; ``None`` takes the precision's own.
         runtime_cache: TensorRT-RTX's just-in-time kernels, read and added to.
+        host_code: let the native code inside a version-compatible plan run.
 
     Raises:
         PlanError: plan, manifest, ONNX or reference are missing or do not belong together.
@@ -72,18 +74,25 @@ def validate_plan(
                 onnx=onnx,
                 reference=truth,
                 reference_sha256=manifest.source.sha256,
+                reference_precision=manifest.source.precision,
                 softmax_axes=softmax_axes(io.load(onnx.path)),
                 profile=BuildOptions.from_json(manifest.options).profile,
                 precision=manifest.precision,
                 input_std=manifest.source.input_std,
                 seed=seed,
                 runtime_cache=runtime_cache,
+                host_code=host_code,
                 tolerance=tolerance,
             ),
             can,
             listener.event,
         )
-    record = {"schema": 1, "plan": plan.name, "report": report.to_json(), "environment": environment.describe().to_json()}
+    record = {
+        "schema": 1,
+        "plan": plan.name,
+        "report": report.to_json(),
+        "environment": environment.describe().to_json(),
+    }
     write_json(validation_path(plan), {**record, "capabilities": can.to_json()})
     return report
 
@@ -105,13 +114,13 @@ def _reference(manifest: PlanManifest, given: Path | None, stack: contextlib.Exi
     if given is not None:
         if io.sha256_of(given) != source.sha256:
             raise PlanError(
-                f"{given} is not the model that {manifest.file} was made from: its SHA-256 differs from the manifest's.",
-                hint="Give the FP32 ONNX that was converted, or convert again.",
+                f"{given} is not the model that {manifest.file} was made from: its SHA-256 differs.",
+                hint="Give the ONNX that was converted, or convert again.",
             )
         return given
     if source.weights is not None:
         raise PlanError(
-            f"{manifest.file} was made from {source.definition} with the weights {source.weights}, which are not stored.",
+            f"{manifest.file} was made from {source.definition} with the weights {source.weights}, which are not here.",
             hint=f"Run trtkit export {source.definition} --weights FILE -o ref.onnx, then give --reference ref.onnx.",
         )
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trtkit-")))
@@ -119,7 +128,7 @@ def _reference(manifest: PlanManifest, given: Path | None, stack: contextlib.Exi
     made = io.save(exported.model, folder / "reference.onnx", name=source.name, precision="fp32")
     if made.sha256 != source.sha256:
         raise PlanError(
-            f"This version of trtkit makes another {source.definition} than the one that {manifest.file} was made from.",
+            f"This version of trtkit makes another {source.definition} than {manifest.file} was made from.",
             hint="Validate with the version of trtkit that converted it (see the manifest), or convert again.",
         )
     return made.path

@@ -73,6 +73,4 @@ def build(
                 log=answer.log,
             )
         sha256 = sha256_file(scratch)
-    return BuiltPlan(
-        plan, sha256, size, BuildOutcome.from_json(answer.value), answer.seconds, answer.peak_rss_bytes
-    )
+    return BuiltPlan(plan, sha256, size, BuildOutcome.from_json(answer.value), answer.seconds, answer.peak_rss_bytes)

@@ -71,7 +71,7 @@ def examine() -> Examination:
 def _probe(family: str) -> Capabilities:
     try:
         return probe(family)
-    except TrtkitError as error:  # a library that crashes when it is looked at is a finding, not the end of the examination
+    except TrtkitError as error:  # a library that crashes when it is looked at is a finding, not the end
         return Capabilities(family, None, cannot_build=error.message, cannot_run=error.message, way_out=error.hint)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import model_defs
+from trtkit.artifacts.exported import ExportedModel
 from trtkit.artifacts.files import sha256_bytes, sha256_file
 from trtkit.artifacts.plan import Source
 from trtkit.errors import ModelError, UsageError
@@ -17,7 +19,7 @@ from trtkit.errors import ModelError, UsageError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["ExportedModel", "SourceRequest", "export"]
+__all__ = ["SourceRequest", "export"]
 
 _PRECISION_SUFFIX = re.compile(r"\.(fp32|tf32|fp16|int8|fp8)$")
 _UNFIT_FOR_FILE_NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
@@ -95,29 +97,12 @@ class SourceRequest:
         return {"definition": self.definition, "weights": sha256_file(self.weights)}
 
 
-@dataclass(frozen=True)
-class ExportedModel:
-    """A model in memory, ready for the transformations of a precision.
-
-    Attributes:
-        model: checked and prepared.
-        source: where it came from; its hash is that of the file at ``reference``, once that is written.
-        original: the user's own file, which is the reference; ``None`` for a definition.
-        transforms: preparations that changed something.
-    """
-
-    model: onnx.ModelProto
-    source: Source
-    original: Path | None
-    transforms: tuple[str, ...]
-
-    def with_sha256(self, sha256: str) -> ExportedModel:
-        """The same, once the hash of the FP32 ONNX is known."""
-        return replace(self, source=replace(self.source, sha256=sha256))
-
-
-def export(request: SourceRequest) -> ExportedModel:
+def export(request: SourceRequest, *, for_tensorrt: bool = True) -> ExportedModel:
     """Build the definition, or load, check and prepare the file.
+
+    Args:
+        request: what the user named.
+        for_tensorrt: also refuse operators and types that ONNX allows and TensorRT cannot take.
 
     Raises:
         UsageError: the request contradicts itself.
@@ -139,12 +124,13 @@ def export(request: SourceRequest) -> ExportedModel:
             seed=request.seed if weights is None else None,
             weights=weights.name if weights else None,
             weights_sha256=sha256_file(weights) if weights else None,
+            precision="fp32",
             input_std=definition.input_std,
         )
         return ExportedModel(model, source, None, transforms)
     path = Path(request.text)
     model = io.load(path)
-    model, transforms = prepare.prepare(model, path.name)
+    model, transforms = prepare.prepare(model, path.name, for_tensorrt=for_tensorrt)
     _refuse_quantized(model, path)
     source = Source(
         name=name,
@@ -154,6 +140,7 @@ def export(request: SourceRequest) -> ExportedModel:
         seed=None,
         weights=None,
         weights_sha256=_weights_sha256(model),
+        precision=_numbers_of(model),
         input_std=_PLAIN_STD,
     )
     return ExportedModel(model, source, path, transforms)
@@ -168,6 +155,17 @@ def _refuse_quantized(model: onnx.ModelProto, path: Path) -> None:
             f"(the first is {quantizers[0].name!r}). This version builds fp32, tf32 and fp16 plans of float32 models.",
             hint="Convert the float32 model that it was made from.",
         )
+
+
+def _numbers_of(model: onnx.ModelProto) -> str:
+    """``fp16`` if more weight elements are float16 than float32, else ``fp32``."""
+    import onnx
+
+    elements = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0}
+    for tensor in model.graph.initializer:
+        if tensor.data_type in elements:
+            elements[tensor.data_type] += math.prod(tensor.dims)
+    return "fp16" if elements[onnx.TensorProto.FLOAT16] > elements[onnx.TensorProto.FLOAT] else "fp32"
 
 
 def _weights_sha256(model: onnx.ModelProto) -> str:

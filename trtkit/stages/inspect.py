@@ -1,4 +1,4 @@
-"""What a plan file is and what is inside: from its first bytes, its manifest, and, where possible, the engine itself."""
+"""What a plan file is, from its first bytes, and what is inside, from its manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Candidate against reference on seeded inputs: the plan where something can run it, else the ONNX that it was built from.
+"""Candidate against reference on seeded inputs: the plan where something can run it, else the ONNX it was built from.
 
 Both sides run in workers of their own and save their outputs; the comparison is plain NumPy, here. Scores are judged
 before a final Softmax, because a saturated Softmax hides any error.
@@ -29,11 +29,12 @@ from trtkit.worker import Log, Progress
 __all__ = ["TOLERANCES", "ValidationRequest", "could_not", "validate"]
 
 TOLERANCES = {"fp32": 5e-3, "tf32": 5e-3, "fp16": 1e-2}
-"""Largest relative L2 error that passes, by the precision asked. FP32 has TF32's, because on some GPUs a builder multiplies
-FP32 in TF32 whatever it is told; which of the two it was is a finding of its own (``precision_observed``)."""
+"""Largest relative L2 error that passes, by the precision asked. FP32 has TF32's, because on some GPUs a builder
+multiplies FP32 in TF32 whatever it is told; which of the two it was is a finding of its own."""
 
 # FP32 gives about 1e-6 and TF32 about 5e-4; between the two, and above what TF32 can explain, the error tells nothing.
 _FP32_BELOW, _TF32_ABOVE, _TF32_BELOW = 3e-5, 1e-4, 2e-2
+_REFERENCE_PROVIDER = "CPUExecutionProvider"  # ONNX Runtime falls back in silence: it is asked, and this is checked
 _CPU_BATCHES = (1, 3)
 _ELEMENT_RTOL, _ELEMENT_ATOL = 1e-2, 1e-5  # for the count of mismatched elements, which is told and not judged
 
@@ -46,13 +47,14 @@ class ValidationRequest:
         plan, plan_sha256: the candidate.
         targets: compute capabilities that the plan was built for.
         onnx: what the plan was built from; the candidate where the plan cannot run.
-        reference, reference_sha256: the FP32 ONNX.
+        reference, reference_sha256, reference_precision: the source model.
         softmax_axes: output name → axis of its Softmax, for outputs that are a Softmax's.
         profile: shape ranges of the plan.
         precision: asked for.
         input_std, seed: of the inputs.
         runtime_cache: just-in-time kernels, read and added to.
         tolerance: largest relative L2 error that passes; ``None`` takes the precision's own.
+        host_code: the native code inside a version-compatible plan may run, because the plan's origin is trusted.
     """
 
     plan: Path
@@ -61,6 +63,7 @@ class ValidationRequest:
     onnx: OnnxModel
     reference: Path
     reference_sha256: str
+    reference_precision: str
     softmax_axes: Mapping[str, int]
     profile: OptimizationProfile
     precision: str
@@ -68,6 +71,7 @@ class ValidationRequest:
     seed: int = 0
     runtime_cache: Path | None = None
     tolerance: float | None = None
+    host_code: bool = False
 
 
 def validate(
@@ -89,15 +93,23 @@ def validate(
     if why_not is None or not same_file:
         executed = why_not is None
         samples = _samples(request, on_gpu=executed and bool(capabilities.gpus))
+        family, file = (capabilities.family, request.plan) if executed else ("onnxruntime", request.onnx.path)
+        options: dict[str, Any] = {}
+        if executed:
+            cache = str(request.runtime_cache.absolute()) if request.runtime_cache else None
+            options = {"tf32": request.precision == "tf32", "runtime_cache": cache, "host_code": request.host_code}
         with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
-            family, file = (capabilities.family, request.plan) if executed else ("onnxruntime", request.onnx.path)
-            cache = request.runtime_cache if executed else None
-            tf32 = executed and request.precision == "tf32"
-            candidate = _execute(family, file, samples, Path(folder) / "candidate.npz", cache, tf32, on_event)
-            truth = Path(folder) / "reference.npz"
-            wanted = _execute("reference", request.reference, samples, truth, None, False, on_event)
+            candidate = _execute(family, file, samples, Path(folder) / "candidate.npz", options, on_event)
+            wanted = _execute(
+                "onnxruntime", request.reference, samples, Path(folder) / "truth.npz", {"on_cpu": True}, on_event
+            )
+            if wanted.provider != _REFERENCE_PROVIDER:
+                raise RunError(
+                    f"The reference ran on {wanted.provider} instead of {_REFERENCE_PROVIDER}.",
+                    hint="Report this: only the CPU provider computes in true FP32.",
+                )
             checks = tuple(_compare(request, samples, candidate.outputs, wanted.outputs))
-        where, reference = candidate.where, f"ONNX Runtime FP32 ({wanted.where})"
+        where, reference = candidate.where, f"ONNX Runtime {request.reference_precision.upper()} ({wanted.where})"
     needed = _needed(checks)
     status = "not_executed" if why_not else "passed" if needed is not None and needed <= tolerance else "failed"
     observed, because = _observe(request.precision, why_not, needed)
@@ -188,38 +200,30 @@ class _Executed:
 
 
 def _execute(
-    side: str,
+    family: str,
     file: Path,
     samples: SamplePlan,
     results: Path,
-    runtime_cache: Path | None,
-    tf32: bool,
+    options: Mapping[str, Any],
     on_event: Callable[[Progress | Log], None],
 ) -> _Executed:
-    """Run one side; ``side`` is a family, or ``reference`` for ONNX Runtime held to the CPU's true FP32."""
-    family = "onnxruntime" if side == "reference" else side
-    arguments: dict[str, Any] = {
-        "family": family,
-        "plan": str(file.absolute()),
-        "samples": samples.to_json(),
-        "results": str(results),
-        "runtime_cache": str(runtime_cache.absolute()) if runtime_cache else None,
-        "on_cpu": side == "reference",
-        "tf32": tf32,
-    }
-    what = f"the execution of {file.name}"
+    """Run one side in a worker; ``options`` are those of :func:`trtkit.backends.jobs.execute`."""
     answer = worker.run(
-        "trtkit.backends.jobs:execute", arguments, what=what, env=registry.worker_env(family), on_event=on_event
+        "trtkit.backends.jobs:execute",
+        {
+            "family": family,
+            "plan": str(file.absolute()),
+            "samples": samples.to_json(),
+            "results": str(results),
+            **options,
+        },
+        what=f"the execution of {file.name}",
+        env=registry.worker_env(family),
+        on_event=on_event,
     )
-    provider = answer.value["provider"]
-    if side == "reference" and provider != "CPUExecutionProvider":
-        raise RunError(
-            f"The reference ran on {provider} instead of ONNX Runtime's CPU provider.",
-            hint="Report this: the reference is only a reference in true FP32.",
-        )
     with np.load(results) as saved:
         outputs = {name: saved[name] for name in saved.files}
-    return _Executed(outputs, answer.value["where"], provider)
+    return _Executed(outputs, answer.value["where"], answer.value["provider"])
 
 
 def _compare(

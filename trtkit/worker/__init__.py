@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from trtkit.worker.launch import WorkerCrash, WorkerResult, run
+from trtkit.worker.launch import WorkerCrashError, WorkerResult, run
 from trtkit.worker.protocol import Log, Progress, Reporter
 
-__all__ = ["Log", "Progress", "Reporter", "WorkerCrash", "WorkerResult", "run"]
+__all__ = ["Log", "Progress", "Reporter", "WorkerCrashError", "WorkerResult", "run"]

@@ -1,4 +1,4 @@
-"""The worker's own side: read one request, run it, stream events, answer once. Run as ``python -m trtkit.worker.child``.
+"""The worker's own side (``python -m trtkit.worker.child``): read one request, run it, stream events, answer once.
 
 Standard output is kept for the protocol: a vendor that prints there would break it, so file descriptor 1 is pointed at
 standard error before anything else is imported. A worker never outlives its parent: the kernel kills it with the

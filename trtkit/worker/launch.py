@@ -11,18 +11,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from trtkit.errors import RunError, TrtkitError, from_wire
 from trtkit.units import bytes_text, seconds_text
 from trtkit.worker.protocol import Log, Progress, decode, encode
 
-__all__ = ["WorkerCrash", "WorkerResult", "run"]
+__all__ = ["WorkerCrashError", "WorkerResult", "run"]
 
 _LOG_LINES_KEPT = 40
 
 
-class WorkerCrash(RuntimeError):
+class WorkerCrashError(RuntimeError):
     """A bug in trtkit, found inside a worker; the message is the worker's traceback."""
 
 
@@ -66,7 +67,7 @@ def run(
 
     Raises:
         TrtkitError: the job's own error, or ``died`` when the worker was killed, crashed or timed out.
-        WorkerCrash: the job met a bug.
+        WorkerCrashError: the job met a bug.
         KeyboardInterrupt: passed on after the worker is gone.
     """
     process = _start(env)
@@ -76,7 +77,7 @@ def run(
     timed_out = threading.Event()
     timer = None
     if timeout_s is not None:
-        timer = threading.Timer(timeout_s, lambda: (timed_out.set(), _kill(process)))
+        timer = threading.Timer(timeout_s, _expire, (process, timed_out))
         timer.daemon = True
         timer.start()
     answer: dict[str, Any] | None = None
@@ -108,7 +109,7 @@ def run(
 
 def _start(env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
     # The worker sees exactly the modules that this process sees, wherever it was started (-P keeps the folder out).
-    path = os.pathsep.join(entry or str(os.getcwd()) for entry in sys.path)
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     group: dict[str, Any] = (
         {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
         if sys.platform == "win32"
@@ -164,7 +165,7 @@ def _judge(answer: dict[str, Any], what: str, died: type[TrtkitError], log: tupl
             log=log,
         )
     if answer["event"] == "crash":
-        raise WorkerCrash(f"{what}: a bug in trtkit, met in its worker process\n{answer['traceback']}")
+        raise WorkerCrashError(f"{what}: a bug in trtkit, met in its worker process\n{answer['traceback']}")
     return WorkerResult(answer["value"], answer["seconds"], answer["peak_rss_bytes"], log)
 
 
@@ -181,6 +182,11 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)  # start_new_session made it the leader of a group of its own
+
+
+def _expire(process: subprocess.Popen[bytes], timed_out: threading.Event) -> None:
+    timed_out.set()
+    _kill(process)
 
 
 def _death(code: int) -> str:

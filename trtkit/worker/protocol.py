@@ -2,7 +2,8 @@
 
 Parent → worker: one request ``{"function": "package.module:name", "arguments": {...}}``, then silence; the end of the
 stream means that the parent is gone. Worker → parent: ``progress`` and ``log`` events, then exactly one ``result``,
-``error`` (one of trtkit's) or ``crash`` (a bug, with its traceback). Arrays and plans never cross: they go through files.
+``error`` (one of trtkit's) or ``crash`` (a bug, with its traceback). Arrays and plans go through
+files.
 """
 
 from __future__ import annotations
