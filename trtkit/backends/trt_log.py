@@ -45,8 +45,8 @@ _BUILD_FAILURES = (
 _REFUSALS = (
     (
         "getEngineHostCodeAllowed",
-        "The plan is version compatible: it brings a runtime as native code, which trtkit does not let a plan run. "
-        "Build it without --version-compatible, or load it in a program of yours that trusts it.",
+        "The plan is version compatible: it brings a runtime as native code, which may run only if you trust the plan: "
+        "add --allow-host-code.",
     ),
     (_MEMORY.pattern, "Free device memory: other processes may hold it."),
     (

@@ -16,7 +16,7 @@ from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions, Capabilities
 from trtkit.errors import PlanError, RunError, UsageError
-from trtkit.pipeline.listener import Listener
+from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.request import PRECISIONS, ConvertRequest, ConvertResult
 from trtkit.stages.build import build
 from trtkit.stages.cast import cast, numbers_of
@@ -27,7 +27,7 @@ from trtkit.stages.validate import ValidationRequest, could_not, validate
 __all__ = ["convert"]
 
 
-def convert(request: ConvertRequest, listener: Listener) -> ConvertResult:
+def convert(request: ConvertRequest, listener: Listener | None = None) -> ConvertResult:
     """Definition or ONNX file → checked plan with its manifest, and the ONNX it was built from.
 
     The three files appear together in ``request.output`` when all is done; an error or Ctrl-C leaves nothing behind.
@@ -36,6 +36,7 @@ def convert(request: ConvertRequest, listener: Listener) -> ConvertResult:
         TrtkitError: any of the tree; see :mod:`trtkit.errors`.
     """
     started = time.perf_counter()
+    listener = listener or Silence()
     _check(request)
     identity = request.source.identity()
     listener.stage("Looking for an engine family")

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from trtkit.worker import Log, Progress
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "Silence"]
 
 
 class Listener(Protocol):
@@ -20,3 +20,16 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None:
         """Something that the user should know, a sentence."""
+
+
+class Silence:
+    """A listener that listens to nothing: the default of the Python API."""
+
+    def stage(self, title: str) -> None:
+        """See :class:`Listener`."""
+
+    def event(self, event: Progress | Log) -> None:
+        """See :class:`Listener`."""
+
+    def note(self, text: str) -> None:
+        """See :class:`Listener`."""

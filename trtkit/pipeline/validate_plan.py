@@ -13,7 +13,7 @@ from trtkit.artifacts.plan_header import read_header
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions
 from trtkit.errors import PlanError
-from trtkit.pipeline.listener import Listener
+from trtkit.pipeline.listener import Listener, Silence
 from trtkit.stages.export import SourceRequest, export
 from trtkit.stages.probe import probe
 from trtkit.stages.validate import ValidationRequest, validate
@@ -23,7 +23,7 @@ __all__ = ["validate_plan"]
 
 def validate_plan(
     plan: Path,
-    listener: Listener,
+    listener: Listener | None = None,
     *,
     reference: Path | None = None,
     seed: int = 0,
@@ -35,7 +35,7 @@ def validate_plan(
 
     Args:
         plan: the plan; its manifest and its ONNX lie beside it.
-        listener: is told what goes on.
+        listener: is told what goes on; ``None`` for silence.
         reference: the FP32 ONNX; needed where the manifest names a file that is not here.
         seed: of the inputs.
         tolerance: largest relative L2 error that passes; ``None`` takes the precision's own.
@@ -49,6 +49,7 @@ def validate_plan(
     from trtkit.graph import io
     from trtkit.graph.outputs import softmax_axes
 
+    listener = listener or Silence()
     if plan.suffix != ".onnx":
         read_header(plan)
     manifest = PlanManifest.read(plan)
