@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trtkit.pipeline.convert import convert
+from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.request import PRECISIONS, ConvertRequest, ConvertResult
-from trtkit.pipeline.validate_plan import validate_plan
+from trtkit.pipeline.validation import validate_plan
 
 __all__ = ["PRECISIONS", "ConvertRequest", "ConvertResult", "Listener", "convert", "validate_plan"]
