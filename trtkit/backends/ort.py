@@ -19,7 +19,7 @@ import numpy as np
 
 from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.model import TensorSpec
-from trtkit.backends import cuda
+from trtkit.backends import cuda, ort_cuda
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
 from trtkit.environment import cpu_name
 from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError
@@ -27,7 +27,7 @@ from trtkit.worker.protocol import Reporter
 
 __all__ = ["OrtBackend", "OrtRunner", "session"]
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_CPU, _CUDA = "CPUExecutionProvider", ort_cuda.PROVIDER
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -61,9 +61,13 @@ class OrtBackend:
                 suffix=".onnx",
                 **common,
             )
-        device = "CPU"
-        if found.gpus and _CUDA in providers:
-            device = f"{found.gpus[0].name} (compute capability {found.gpus[0].compute_capability})"
+        device, notes = "CPU", [f"providers in this build: {', '.join(providers)}", *_twins()]
+        if found.gpus:
+            problem = ort_cuda.why_not()
+            if problem is None:
+                device = f"{found.gpus[0].name} (compute capability {found.gpus[0].compute_capability})"
+            else:
+                notes.append(f"runs on the CPU although there is a GPU: {problem}")
         refused = {name: _NOT_HERE for name in BuildOptions.__dataclass_fields__ if name not in ("profile", "tf32")}
         if device == "CPU":
             refused["tf32"] = "there is no TF32 arithmetic on a CPU"
@@ -72,7 +76,7 @@ class OrtBackend:
             refused=refused,
             suffix=".onnx",
             device=device,
-            notes=(f"providers in this build: {', '.join(providers)}", *_twins()),
+            notes=tuple(notes),
             **common,
         )
 
@@ -91,16 +95,11 @@ class OrtBackend:
 
     def load(self, plan: Path, options: LoadOptions) -> OrtRunner:
         """See :meth:`trtkit.backends.base.Backend.load`: on CUDA where that provider starts, else on the CPU."""
-        if not options.on_cpu and cuda.probe().gpus and _CUDA in self._providers():
+        if not options.on_cpu and cuda.probe().gpus and ort_cuda.why_not() is None:
             made = session(plan, cuda_options={"use_tf32": int(options.tf32)})
             if made.get_providers()[0] == _CUDA:
                 return OrtRunner(made, f"{cuda.probe().gpus[0].name}, {_CUDA}")
         return OrtRunner(session(plan), f"{cpu_name()}, {_CPU}")
-
-    def _providers(self) -> list[str]:
-        import onnxruntime as ort
-
-        return list(ort.get_available_providers())
 
     def layers(self, plan: Path) -> LayerReport | None:
         """``None``: ONNX Runtime has no engine to look into."""
@@ -166,8 +165,6 @@ def session(onnx: Path, *, cuda_options: Mapping[str, Any] | None = None) -> Any
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     providers: list[Any] = [_CPU]
     if cuda_options is not None:
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # the CUDA libraries of the nvidia-* wheels are found no other way
         providers = [(_CUDA, dict(cuda_options)), _CPU]
     try:
         return ort.InferenceSession(str(onnx), options, providers=providers)

@@ -28,7 +28,7 @@ def export(
     from trtkit.cli.console import facts, out
     from trtkit.graph import io
     from trtkit.graph.cost import cost
-    from trtkit.stages.export import SourceRequest
+    from trtkit.stages.export import SourceRequest, verify
     from trtkit.stages.export import export as run_export
 
     definition = model_defs.get(model)
@@ -37,6 +37,7 @@ def export(
         raise UsageError(f"-o/--output is a file that ends in .onnx, not {path}.", hint=f"Write -o {path}.onnx.")
     exported = run_export(SourceRequest(model, weights, seed))
     written = io.save(exported.model, path, name=model, precision="fp32", transforms=exported.transforms)
+    verify(path)
     size = path.stat().st_size
     counted = cost(exported.model)
     if json:

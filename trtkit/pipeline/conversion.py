@@ -41,6 +41,8 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
     identity = request.source.identity()
     listener.stage("Looking for an engine family")
     can, why = choose(request.family)
+    if request.family == "auto" and can.suffix == ".onnx":
+        listener.note(f"no engine builder can work here, so the artifact is an ONNX file for ONNX Runtime: {why}")
     # Shapes are left out of this first check: they need the model, and a refused option needs no model to be refused.
     options = _options(request, OptimizationProfile({}))
     can.check(options)

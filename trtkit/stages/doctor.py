@@ -85,6 +85,7 @@ def _problems(here: Environment, families: tuple[Capabilities, ...]) -> tuple[st
     for can in families:
         if can.gpus and can.version is not None and can.cannot_run is not None:
             found.append(f"{can.cannot_run}. {can.way_out or ''}".rstrip())
+        found.extend(f"ONNX Runtime: {note}." for note in can.notes if note.startswith("runs on the CPU although"))
         if can.gpus and can.cuda is not None and can.family == "tensorrt-rtx" and int(can.cuda.split(".")[0]) < 13:
             found.append(
                 f"The driver {can.driver} supports CUDA up to {can.cuda}, and tensorrt-rtx-cu13 needs CUDA 13: "

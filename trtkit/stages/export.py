@@ -19,7 +19,7 @@ from trtkit.errors import ModelError, UsageError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["SourceRequest", "export"]
+__all__ = ["SourceRequest", "export", "verify"]
 
 _PRECISION_SUFFIX = re.compile(r"\.(fp32|tf32|fp16|int8|fp8)$")
 _UNFIT_FOR_FILE_NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
@@ -144,6 +144,23 @@ def export(request: SourceRequest, *, for_tensorrt: bool = True) -> ExportedMode
         input_std=_PLAIN_STD,
     )
     return ExportedModel(model, source, path, transforms)
+
+
+def verify(path: Path) -> None:
+    """The ONNX checker's full check, strict shape inference included, of a written file.
+
+    Raises:
+        ModelError: the checker's words.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(
+            f"The ONNX checker refuses {path.name}: {' '.join(str(error).split())[:400]}",
+            hint="If the weights are not your own, report this: a definition of trtkit must pass.",
+        ) from error
 
 
 def _refuse_quantized(model: onnx.ModelProto, path: Path) -> None:
