@@ -190,7 +190,7 @@ def test_what_goes_wrong_while_running_says_why(stage: Stage) -> None:
     _check(no_context, "RunError", "could not be allocated", "batch size")
     _check(no_memory, "RunError", "out of memory", "batch size")
     _check(too_large, "RunError", "not in the profile", "optimization profile")
-    _check(native, "PlanError", "getEngineHostCodeAllowed", "--version-compatible")
+    _check(native, "PlanError", "getEngineHostCodeAllowed", "--allow-host-code")
     _check(no_gpu, "BackendUnavailableError", "NVIDIA driver is not installed", "--family tensorrt-rtx")
     _check(layers, "BackendUnavailableError", "NVIDIA driver is not installed", "--family tensorrt-rtx")
 

@@ -62,6 +62,7 @@ class TrtBackend:
                 "compute_capability": "it builds for the GPU of this machine (see --hardware-compatibility)",
                 "runtime_cache": "it compiles everything at build time (see --timing-cache)",
             },
+            lowest_targets={"fp8": "8.9"},
             default_targets=("current",) if found.gpus else (),
             device=device,
             **common,

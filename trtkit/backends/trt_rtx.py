@@ -16,6 +16,8 @@ __all__ = ["TrtRtxBackend"]
 
 _HOPPER = "9.0"
 _LAST_WITH_HOPPER = (1, 6)  # 1.7 refuses to load on 9.0; 1.4 to 1.6 run what was built there for "current"
+_FIRST_WITH_INT8 = (1, 7)
+_NO_INT8 = "its INT8 convolutions fail for every GPU; tensorrt-rtx-cu13 1.7 and newer build them"
 _NAME = re.compile(r"^SM(\d+)(\d)$")
 
 
@@ -53,6 +55,8 @@ class TrtRtxBackend(TrtBackend):
                 "version_compatible": "its plans load in exactly the version that built them",
                 "hardware_compatibility": "its plans are portable among the targets of --compute-capability",
             },
+            refused_precisions={} if release >= _FIRST_WITH_INT8 else {"int8": _NO_INT8},
+            lowest_targets={"fp8": "8.9"},
             targets=targets,
             # 7.5 is left out of the default: it has no FP32 matrix product there.
             default_targets=("current",) if usable else tuple(t for t in targets if t in ("8.0", "8.6", "8.9", "12.0")),
