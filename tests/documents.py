@@ -28,7 +28,7 @@ import typer
 from trtkit.cli.main import app, main
 from trtkit.stages.probe import probe
 
-__all__ = ["CHECKED_ONLY", "Block", "Page", "blocks", "known_options", "matches", "shown_machine"]
+__all__ = ["CHECKED_ONLY", "Block", "Page", "blocks", "known_options", "matches", "options_of", "shown_machine"]
 
 CHECKED_ONLY = ("# install", "# on the machine with the GPU", "# with PyTorch")
 LANGUAGES = ("console", "python", "text")
@@ -117,9 +117,14 @@ def shown_machine() -> tuple[str, bool]:
     return can.label, not can.gpus
 
 
+def options_of(command: str) -> list[str]:
+    """Every option of a command, as it is spelled."""
+    return [name for parameter in _parsers()[command].params for name in parameter.opts]
+
+
 def known_options() -> set[str]:
     """Every option of every command, as it is spelled."""
-    return {name for parser in _parsers().values() for parameter in parser.params for name in parameter.opts}
+    return {name for command in _parsers() for name in options_of(command)}
 
 
 def check_command(words: Sequence[str], folder: Path) -> None:

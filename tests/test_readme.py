@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import Page, blocks, known_options, shown_machine
+from tests.documents import Page, blocks, known_options, options_of, shown_machine
+from trtkit.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -60,3 +61,14 @@ def test_files_of_the_repository_that_the_text_names_exist() -> None:
     named = [code for page in PAGES for code in re.findall(r"`([\w./]+)`", prose(page)) if code.startswith(folders)]
     assert named
     assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("command", ["convert", "validate", "inspect", "export", "models", "doctor"])
+def test_help_cuts_no_option_short_on_a_narrow_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")  # typer's own
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert [name for name in options_of(command) if name.startswith("--") and name not in shown] == []

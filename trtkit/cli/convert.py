@@ -75,7 +75,11 @@ def convert(
     optimization_level: Annotated[
         int | None,
         typer.Option(
-            min=0, max=5, help="0 (fast build) … 5 (fast engine). Default: the builder's.", rich_help_panel=_BUILD
+            min=0,
+            max=5,
+            metavar="0-5",
+            help="0 (fast build) … 5 (fast engine). Default: the builder's.",
+            rich_help_panel=_BUILD,
         ),
     ] = None,
     timing_cache: Annotated[

@@ -19,4 +19,4 @@ Weights = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Weights for a definition: .safetensors, .npz or .onnx. Default: seeded random."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the random weights.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the random weights.")]

@@ -24,10 +24,14 @@ def validate(
         Path | None,
         typer.Option(metavar="FILE.onnx", help="The FP32 model, where the one in the manifest is not on this machine."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the inputs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the inputs.")] = 0,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Largest relative L2 error that passes. Default: 0.005 (fp32, tf32), 0.01 (fp16)."),
+        typer.Option(
+            min=0.0,
+            metavar="ERROR",
+            help="Largest relative L2 error that passes. Default: 0.005 (fp32, tf32), 0.01 (fp16).",
+        ),
     ] = None,
     runtime_cache: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TensorRT-RTX's just-in-time kernels, read and added to.")
