@@ -30,6 +30,7 @@ def convert(model: str, precision: str, folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"exit_code": code, **json.loads(caught.getvalue())}
     manifest = result.get("manifest")
     if manifest is not None:
+        result["plan"] = manifest["file"]
         manifest.pop("layers")  # hundreds of lines a plan; trtkit inspect shows them
         manifest["proof"].pop("nodes")
         manifest["command"] = ["trtkit", *command[:-4], "--compute-capability", "current"]
