@@ -89,7 +89,7 @@ def _keys(
     title = f"{path} does not hold the {len(parameters)} weight tensors of {model}: {summary}{note}."
     raise ModelError(
         _listing(title, _some_of_each(complaints)),
-        hint=f"Give weights of exactly this architecture; `trtkit export {model}` shows names and shapes.",
+        hint=f"Give weights of exactly this architecture; `trtkit export {model}` writes one with its names.",
     )
 
 

@@ -183,7 +183,9 @@ def _finite(value: float) -> float | None:
 def _norm(values: Array) -> float:
     """‖values‖₂, with the largest element scaled to 1 first, so that no square overflows or vanishes."""
     largest = float(np.abs(values).max(initial=0.0))
-    return largest * math.sqrt(float(np.square(values / largest).sum())) if largest else 0.0
+    if largest == 0.0 or not math.isfinite(largest):
+        return largest
+    return largest * math.sqrt(float(np.square(values / largest).sum()))
 
 
 def _decibels(signal: float, noise: float) -> float | None:

@@ -86,8 +86,8 @@ CASES = (
         "truncated plan with its manifest",
         "inspect m.plan",
         PlanError,
-        "truncated: 4096 of 9999 bytes|schema",
-        "again|Update",
+        "truncated .*4096 of 9999 bytes",
+        "again",
         lambda folder: (
             (folder / "m.plan").write_bytes(header(b"vtrt", 9999, 4096)),
             (folder / "m.plan.json").write_text('{"schema": 1}'),

@@ -67,7 +67,7 @@ def table(results: list[dict[str, Any]]) -> str:
         f"reference {first['validation']['reference']}; batches {', '.join(batches)}.",
         "",
         "Made by `python -m tests.gpu.convert_results OUT`; every number is in `convert.json`. The relative L2 error",
-        "is that of the worst batch, of the scores before a final Softmax. Weights are seeded He-uniform, so top-1 says",
+        "is that of the worst batch, of the scores before a final Softmax. Weights are seeded He-uniform: top-1 says",
         "little; the errors say all.",
         "",
         f"| {' | '.join(columns)} | build s | validation s |",

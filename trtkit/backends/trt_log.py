@@ -39,7 +39,7 @@ _BUILD_FAILURES = (
         "Choose targets that have this data type with --compute-capability (FP8 needs 8.9 or newer).",
     ),
     (r"Turing \(SM75\)", "Leave 7.5 out of --compute-capability: it lacks FP32 matrix products; or convert to fp16."),
-    ("", "Read the builder's messages below; --optimization-level and --batch change what it tries."),
+    ("", "Read the builder's messages above; --optimization-level and --batch change what it tries."),
 )
 # Words of deserialize_cuda_engine's refusals, and what helps; the first that matches wins.
 _REFUSALS = (

@@ -16,6 +16,11 @@ __all__ = ["TrtRtxBackend"]
 
 _HOPPER = "9.0"
 _LAST_WITH_HOPPER = (1, 6)  # 1.7 refuses to load on 9.0; 1.4 to 1.6 run what was built there for "current"
+_REFUSED = {
+    "timing_cache": "it times no kernels at build time (see --runtime-cache)",
+    "version_compatible": "its plans load in exactly the version that built them",
+    "hardware_compatibility": "its plans are portable among the targets of --compute-capability",
+}
 _FIRST_WITH_INT8 = (1, 7)
 _NO_INT8 = "its INT8 convolutions fail for every GPU; tensorrt-rtx-cu13 1.7 and newer build them"
 _NAME = re.compile(r"^SM(\d+)(\d)$")
@@ -46,15 +51,14 @@ class TrtRtxBackend(TrtBackend):
                 cannot_run = f"TensorRT-RTX {version} has no support for compute capability {own}"
                 way_out = "Use --family tensorrt on this GPU."
         usable = bool(found.gpus) and cannot_run is None
+        refused = dict(_REFUSED)
+        if not usable:
+            refused |= dict.fromkeys(("refit", "strip_weights"), "its builder needs a GPU that it can use for this")
         return Capabilities(
             version=version,
             cannot_run=cannot_run,
             way_out=way_out,
-            refused={
-                "timing_cache": "it times no kernels at build time (see --runtime-cache)",
-                "version_compatible": "its plans load in exactly the version that built them",
-                "hardware_compatibility": "its plans are portable among the targets of --compute-capability",
-            },
+            refused=refused,
             refused_precisions={} if release >= _FIRST_WITH_INT8 else {"int8": _NO_INT8},
             lowest_targets={"fp8": "8.9"},
             targets=targets,

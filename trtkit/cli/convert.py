@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,7 @@ _SHAPES = "Shapes of dynamic inputs"
 
 
 def convert(
+    context: typer.Context,
     source: Source,
     precision: Annotated[
         str,
@@ -160,7 +160,7 @@ def convert(
         output=output,
         fp16_io=fp16_io,
         force=force,
-        command=("trtkit", *sys.argv[1:]),
+        command=context.obj,
     )
     with Screen(quiet=json, verbose=verbose) as screen:
         result = run_convert(request, screen)

@@ -35,9 +35,11 @@ def doctor(json: Json = False) -> None:
     rows: list[tuple[str, str | Text]] = []
     for can in found.families:
         chosen = can.family == found.chosen
-        state = [f"{can.version or 'not installed'}"]
-        state.append(f"cannot build: {can.cannot_build}" if can.cannot_build else "builds")
-        state.append(f"cannot run: {can.cannot_run}" if can.cannot_run else f"runs on {can.device}")
+        if can.version is None:
+            state = [can.cannot_build or "not installed"]
+        else:
+            state = [can.version, f"cannot build: {can.cannot_build}" if can.cannot_build else "builds"]
+            state.append(f"cannot run: {can.cannot_run}" if can.cannot_run else f"runs on {can.device}")
         colour = "green" if chosen else "yellow" if can.cannot_build else ""
         rows.append((can.family, Text("; ".join(dict.fromkeys(state)), colour)))
         rows.extend(("", Text(f"way out: {can.way_out}", "dim")) for _ in (0,) if can.way_out)

@@ -44,7 +44,7 @@ def inspect(
 def _rows(found: Inspection) -> list[tuple[str, str]]:
     rows = [("family", found.family_text)]
     if found.truncated is not None:
-        rows.append(("file", "TRUNCATED: shorter than its header says" if found.truncated else "whole"))
+        rows.append(("file", "whole"))
     manifest = found.manifest
     if manifest is None:
         return [*rows, ("manifest", found.why_no_manifest or "none")]

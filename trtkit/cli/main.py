@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        result: Any = app(args=arguments, prog_name="trtkit", standalone_mode=False)
+        result: Any = app(args=arguments, prog_name="trtkit", standalone_mode=False, obj=("trtkit", *arguments))
     except TrtkitError as error:
         return _refuse(error, as_json="--json" in arguments)
     except _ParserError as error:

@@ -77,16 +77,14 @@ def inspect(plan: Path) -> Inspection:
         PlanError: the file is missing, is no plan, or does not match its manifest.
     """
     header = None if plan.suffix == ".onnx" and manifest_path(plan).exists() else read_header(plan)
+    if header is not None and header.truncated:
+        raise PlanError(
+            f"{plan.name} is a truncated {header.family} {header.version} plan: "
+            f"{header.actual_bytes} of {header.declared_bytes} bytes are there.",
+            hint="Copy the file again, or convert the model again.",
+        )
     if not manifest_path(plan).exists():
         why = f"none: {manifest_path(plan).name} is not beside it, so only the first bytes speak"
         return Inspection(plan, plan.stat().st_size, header, None, why)
-    try:
-        manifest = PlanManifest.read(plan)
-    except PlanError:
-        if header is not None and header.truncated:
-            raise PlanError(
-                f"{plan.name} is truncated: {header.actual_bytes} of {header.declared_bytes} bytes are there.",
-                hint="Copy the file again, or convert the model again.",
-            ) from None
-        raise
+    manifest = PlanManifest.read(plan)
     return Inspection(plan, plan.stat().st_size, header, manifest, None)
