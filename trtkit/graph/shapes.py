@@ -213,7 +213,8 @@ def _fill(spec: TensorSpec, symbols: dict[str, _Origin]) -> ShapeRange:
     if missing:
         names = ", ".join(dict.fromkeys(missing))
         raise UsageError(
-            f"The input {spec.name!r} ({shape_text(spec.shape)}) has dynamic dimensions without a range: {names}.",
+            f"The input {spec.name!r} ({shape_text([_short(dim) for dim in spec.shape])}) has dynamic dimensions "
+            f"without a range: {names}.",
             hint=f"Write {_example(spec, symbols)} with numbers for {names}.",
         )
     triples = [symbols[dim].sizes if isinstance(dim, str) else (dim, dim, dim) for dim in spec.shape]
@@ -221,7 +222,7 @@ def _fill(spec: TensorSpec, symbols: dict[str, _Origin]) -> ShapeRange:
 
 
 def _example(spec: TensorSpec, symbols: dict[str, _Origin] | None = None) -> str:
-    """An option for this input as one would write it; unknown dimensions stand there by name."""
+    """An option for this input as one would write it, unknown dimensions stand there by name or as ``?``."""
     batch = parse_range(DEFAULT_BATCH, "--batch")
     shapes = []
     for which in range(3):
@@ -232,9 +233,14 @@ def _example(spec: TensorSpec, symbols: dict[str, _Origin] | None = None) -> str
             elif symbols and dim in symbols:
                 dims.append(symbols[dim].sizes[which])
             else:
-                dims.append(batch[which] if axis == 0 else dim)
+                dims.append(batch[which] if axis == 0 else _short(dim))
         shapes.append(shape_text(dims))
     return f"--shapes '{spec.name}={':'.join(dict.fromkeys(shapes))}'"
+
+
+def _short(dim: int | str) -> int | str:
+    """A dimension inside a shape; ``?`` for names that cannot be told from the shape (``p2o_Dynamic_0x3xpixels``)."""
+    return "?" if isinstance(dim, str) and (len(dim) > 8 or "x" in dim) else dim
 
 
 def _inputs_text(specs: dict[str, TensorSpec]) -> str:
