@@ -211,6 +211,28 @@ MODELS: tuple[ThirdParty, ...] = (
         options=_ONE_WINDOW,
     ),
     ThirdParty(
+        name="silero_vad_choice",
+        package=_SILERO[0],
+        version=_SILERO[1],
+        member="silero_vad/data/silero_vad_op18_ifless.onnx",
+        sha256="7671cd04b004e9076da0d4a7b1a5aec36adf161c39230c1cb94a4fd5db6bbd28",
+        what="the same network twice, for 16 and 8 kHz, chosen by an input at run time (If), opset 18",
+        licence="MIT",
+        options=_ONE_WINDOW,
+    ),
+    ThirdParty(
+        name="silero_vad_two_rates",
+        package=_SILERO[0],
+        version=_SILERO[1],
+        member="silero_vad/data/silero_vad.onnx",
+        sha256="1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+        what="the same choice by PyTorch's exporter, with branches that ask for sizes inside, no dimension named",
+        licence="MIT",
+        options=_ONE_WINDOW,
+        refused_because="the branch for 8 kHz takes windows of 288 samples, and TensorRT builds both branches for one "
+        "size, here 576",
+    ),
+    ThirdParty(
         name="faster_whisper_vad",
         package="faster-whisper",
         version="1.2.1",
