@@ -45,6 +45,7 @@ class ArraySource:
     def __init__(self, path: Path, spec: DataSpec, inputs: Sequence[TensorSpec]) -> None:
         self._path, self._inputs, self.label = path, tuple(inputs), str(path)
         self.skipped: dict[str, str] = {}
+        self.facts: dict[str, str] = {}
         with _explained(path):
             arrays = _headers(path)
         names = match_names(list(arrays), inputs, str(path))

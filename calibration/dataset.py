@@ -66,6 +66,7 @@ class Dataset:
             "skipped": dict(sorted(reasons.items())),
             "skipped_examples": dict(sorted(self.skipped.items())[:_NAMES_SHOWN]),
             "converted": dict(sorted(Counter(note for notes in self._notes.values() for note in notes).items())),
+            **self._source.facts,
         }
 
     def split(self, holdout: float, seed: int = 0) -> tuple[tuple[int, ...], tuple[int, ...]]:

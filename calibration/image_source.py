@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL
 
 from calibration import preprocess
 from calibration.images import SUFFIXES, UnusableSampleError, decode, probe
@@ -43,6 +44,7 @@ class ImageSource:
         self._input, self._channels_last = _image_input(inputs)
         self._preprocessing = _checked(preprocessing, self._input, self._channels_last)
         self.skipped: dict[str, str] = {}
+        self.facts = {"decoder": f"Pillow {PIL.__version__}"}
         found: dict[str, str] = {}
         for name in candidates:
             if limit is not None and len(found) >= limit:

@@ -189,5 +189,5 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     through = image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
     try:
         return through.convert("RGB")
-    except ValueError as error:  # LAB, for one
+    except ValueError as error:  # premultiplied alpha, for one
         raise UnusableSampleError(f"mode {image.mode}, which Pillow cannot turn into RGB") from error

@@ -46,6 +46,7 @@ class IterableSource:
         self.label, self._make, self._inputs, self._preprocessing = label, make, tuple(inputs), preprocessing
         self._limit = limit
         self.skipped: dict[str, str] = {}
+        self.facts: dict[str, str] = {}
         self._positions: list[int] = []
         content = []
         for position, feeds in enumerate(self._samples()):

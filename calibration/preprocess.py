@@ -8,8 +8,9 @@ torchvision's ImageNet recipe on Pillow images (``Resize``, ``CenterCrop``, ``To
 3. Channel c of pixel value p becomes ``scale · (p − mean[c]) / std[c]``, computed in float64 and rounded to float32
    once, through a table of the 256 values that p can have. Channels first, in ``channel_order``.
 
-Steps 1 and 2 give torchvision's pixels exactly (apart from large JPEGs, see :mod:`calibration.images`); step 3 differs
-from its float32 arithmetic in the last bits.
+Steps 1 and 2 give the pixels that torchvision gives with the same Pillow (large JPEGs apart, see
+:mod:`calibration.images`); step 3 differs from its float32 arithmetic in the last bits. Releases of Pillow differ by a
+level of 255 in tall pictures, since newer ones may filter rows before columns.
 """
 
 from __future__ import annotations

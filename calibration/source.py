@@ -116,6 +116,7 @@ class Source(Protocol):
         names: one readable name a sample.
         content_ids: SHA-256 of each sample's content; equal samples have equal ones.
         skipped: name → reason, of what was left out while opening.
+        facts: more of what belongs into the description.
         parallel: whether readings may run at the same time, in any order.
         decodes: whether all samples are pixels that went through trtkit's own preprocessing.
     """
@@ -125,6 +126,7 @@ class Source(Protocol):
     names: tuple[str, ...]
     content_ids: tuple[str, ...]
     skipped: dict[str, str]
+    facts: dict[str, str]
     parallel: bool
     decodes: bool
 

@@ -29,7 +29,7 @@ def split(content_ids: Sequence[str], holdout: float, seed: int = 0) -> tuple[tu
         CalibrationError: one side would be empty.
     """
     count = len(content_ids)
-    if not holdout >= 0 or (holdout >= 1 and holdout != int(holdout)):
+    if not holdout >= 0 or (holdout >= 1 and holdout % 1 != 0):
         raise UsageError(
             f"holdout is {holdout}: give a share from 0 to below 1, or a whole number of samples.",
             hint="Write for example --holdout 0.25, or --holdout 256.",

@@ -70,15 +70,15 @@ def _suspect_input(batches: Sequence[Batch], spec: TensorSpec, preprocessing: Pr
     contents: set[bytes] = set()
     for batch in batches:
         values = batch.feeds[spec.name]
-        if values.dtype.kind == "f":
-            _check_finite(values, spec, batch.ids)
         for sample, name in zip(values, batch.ids, strict=True):
             ids.append(name)
             contents.add(sample.tobytes())
             if sample.size > 1 and sample.min() == sample.max():
                 flat.append(name)
-        low, high = min(low, float(values.min(initial=np.inf))), max(high, float(values.max(initial=-np.inf)))
-        whole = whole and bool(np.all(values == np.rint(values)))
+        if values.dtype.kind == "f":
+            _check_finite(values, spec, batch.ids)
+            low, high = min(low, float(values.min(initial=np.inf))), max(high, float(values.max(initial=-np.inf)))
+            whole = whole and bool(np.all(values == np.rint(values)))
     found = []
     if flat:
         found.append(
@@ -126,7 +126,7 @@ def _range(spec: TensorSpec, low: float, high: float, whole: bool, preprocessing
         return [f"{seen}, and {expected}: {reason}."]
     if high - low < 0.05 * span:
         return [f"{seen}, and {expected}: less than a twentieth of it is used. Were pixels scaled to 0..1 on the way?"]
-    if low >= 0 and expected_low < -0.1 * span and pixels is False and high <= 1:
+    if low >= 0 and expected_low < -0.1 * span and not pixels and high <= 1:
         return [f"{seen}, and {expected}: these look like pixels scaled to 0..1, without mean and std."]
     return []
 

@@ -37,6 +37,7 @@ class SyntheticSource:
         self._seed, self._inputs = seed, tuple(inputs)
         self.label = f"{count} synthetic samples, seed {seed}"
         self.skipped: dict[str, str] = {}
+        self.facts: dict[str, str] = {}
         self.names = tuple(f"synthetic {index}" for index in range(count))
         self._preprocessing = preprocessing if preprocessing and _is_image(self._inputs, preprocessing) else None
         if self._preprocessing is None:
