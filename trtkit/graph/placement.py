@@ -1,0 +1,114 @@
+"""Where Q/DQ pairs go, and for every node the rule that decided it.
+
+One pair stands behind a tensor and is shared by all readers that want it, at the readers' side of a Concat and of a
+MaxPool: so everything that meets in a Concat has one scale, and the engine moves the Q in front of it by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from trtkit.errors import ModelError
+from trtkit.graph.placement_rules import RULES, Decision, Placer
+from trtkit.graph.quantizable import GraphIndex
+from trtkit.graph.recipe import Recipe
+from trtkit.graph.tree import every_node, node_text
+from trtkit.quant import QuantType, largest
+
+__all__ = ["RULES", "Decision", "Placement", "Recipe", "place", "refuse_quantized"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the pairs go.
+
+    Attributes:
+        dtype: ``int8`` or ``fp8``.
+        decisions: one for every node of the main graph, in order.
+        tensors: activations that get one pair each, in topological order: what calibration must observe.
+        consumers: tensor → (node name, input index) of the readers of its pair; others read it in float.
+        weights: constant → its output channels' dimension.
+        weight_users: constant → (node name, input index) of the nodes that read it quantized.
+        shared: groups of tensors that must have one scale.
+    """
+
+    dtype: QuantType
+    decisions: tuple[Decision, ...]
+    tensors: tuple[str, ...]
+    consumers: dict[str, tuple[tuple[str, int], ...]]
+    weights: dict[str, int]
+    weight_users: dict[str, tuple[tuple[str, int], ...]]
+    shared: tuple[tuple[str, ...], ...] = ()
+
+    def explain(self) -> str:
+        """A table for people: node, operator, decision, rule, reason; then what has one scale."""
+        rows = [("node", "operator", "", "rule", "why")]
+        rows += [
+            (d.node, d.op_type, self.dtype if d.quantized else "moved" if d.rule[0] == "M" else "float", d.rule, d.why)
+            for d in self.decisions
+        ]
+        widths = [min(48, max(len(row[i]) for row in rows)) for i in range(4)]
+        lines = ["  ".join([*(_fit(c, w) for c, w in zip(row, widths, strict=False)), row[4]]).rstrip() for row in rows]
+        lines += [f"one scale: {', '.join(group)}" for group in self.shared]
+        return "\n".join(lines)
+
+
+def _fit(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"
+
+
+def place(model: onnx.ModelProto, recipe: Recipe | None = None, dtype: QuantType = "int8") -> Placement:
+    """Decide where Q/DQ pairs go. The model is not changed.
+
+    Args:
+        model: a float32 model whose nodes have unique names.
+        recipe: overrides of the rules.
+        dtype: the quantized type; the rules are the same for both.
+
+    Raises:
+        ModelError: the model is quantized already, or nothing in it can be quantized.
+        UsageError: an entry of the recipe matches no node.
+    """
+    largest(dtype)
+    refuse_quantized(model)
+    recipe = recipe or Recipe()
+    recipe.check([(node.name, node.op_type) for node in model.graph.node])
+    placer = Placer(GraphIndex(model), recipe)
+    placer.run()
+    nodes = placer.graph.nodes
+    order = [*placer.graph.inputs, *(name for node in nodes for name in node.output)]
+    tensors = tuple(name for name in order if name in placer.readers)
+    index = {node.name: number for number, node in enumerate(nodes)}
+    return Placement(
+        dtype,
+        tuple(placer.decided[node.name] for node in nodes),
+        tensors,
+        {
+            name: tuple(sorted(placer.readers[name], key=lambda reader: (index[reader[0]], reader[1])))
+            for name in tensors
+        },
+        dict(placer.weights),
+        {name: tuple(users) for name, users in placer.weight_users.items()},
+        placer.groups(tensors),
+    )
+
+
+def refuse_quantized(model: onnx.ModelProto) -> None:
+    """Raise for a model that quantizes already, whoever did it.
+
+    Raises:
+        ModelError: it has QuantizeLinear, DequantizeLinear, or operators on quantized tensors (QOperator format).
+    """
+    for node in every_node(model):
+        if "QuantizeLinear" in node.op_type or "DequantizeLinear" in node.op_type:
+            raise ModelError(
+                f"The model is quantized already: it has {node_text(node)}.",
+                hint="Give the float model to quantize; or build this one as it is, with convert and no --calibration.",
+            )
+        if node.op_type.startswith(("QLinear", "QGemm", "QAttention")) or node.op_type.endswith("Integer"):
+            raise ModelError(
+                f"The model is quantized already, with integer operators: it has {node_text(node)}.",
+                hint="TensorRT has none of these: start from the float model.",
+            )
