@@ -27,6 +27,7 @@ __all__ = [
     "fake_quantize",
     "largest",
     "numpy_type",
+    "quant_type",
     "quantize",
     "scale_of",
 ]
@@ -61,6 +62,22 @@ def largest(dtype: QuantType) -> float:
             hint="Use int8, or fp8 for compute capability 8.9 and newer.",
         )
     return float(INT8_MAX) if dtype == "int8" else FP8_MAX
+
+
+def quant_type(text: str) -> QuantType:
+    """A word as a quantized type.
+
+    Raises:
+        UsageError: it is neither ``int8`` nor ``fp8``.
+    """
+    if text == "int8":
+        return "int8"
+    if text == "fp8":
+        return "fp8"
+    raise UsageError(
+        f"There is no quantized type {text!r}. Allowed: {', '.join(get_args(QuantType))}.",
+        hint="Use int8, or fp8 for compute capability 8.9 and newer.",
+    )
 
 
 def numpy_type(dtype: QuantType) -> np.dtype[Any]:

@@ -1,4 +1,4 @@
-"""A model in memory between export and cast: the one noun that is not saved."""
+"""A model on its way: in memory after export, and on the disk in its precision, with what it is compared with."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trtkit.artifacts.model import OnnxModel
 from trtkit.artifacts.plan import Source
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["ExportedModel"]
+__all__ = ["CastModel", "ExportedModel"]
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,18 @@ class ExportedModel:
     source: Source
     original: Path | None
     transforms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CastModel:
+    """What the plan is built from, and what it is compared with.
+
+    Attributes:
+        onnx: the file that the builder is given.
+        reference: the file that everything is compared with; the same file where nothing had to be changed.
+        source: where the model came from, now with the reference's hash.
+    """
+
+    onnx: OnnxModel
+    reference: Path
+    source: Source

@@ -93,6 +93,8 @@ class LoadOptions:
         on_cpu: keep a family that can use either (ONNX Runtime) on the CPU.
         tf32: let ONNX Runtime's CUDA provider multiply FP32 in TF32; TensorRT plans carry this themselves.
         runtime_cache: TensorRT-RTX's just-in-time kernels, read if the file exists and added to after use.
+        spinning: let ONNX Runtime's idle threads spin; off where two sessions of one process take turns, which would
+            slow each other down.
         host_code: let the native code inside a version-compatible plan run; only for plans whose origin is trusted.
     """
 
@@ -100,3 +102,4 @@ class LoadOptions:
     tf32: bool = False
     runtime_cache: Path | None = None
     host_code: bool = False
+    spinning: bool = True

@@ -96,10 +96,10 @@ class OrtBackend:
     def load(self, plan: Path, options: LoadOptions) -> OrtRunner:
         """See :meth:`trtkit.backends.base.Backend.load`: on CUDA where that provider starts, else on the CPU."""
         if not options.on_cpu and cuda.probe().gpus and ort_cuda.why_not() is None:
-            made = session(plan, cuda_options={"use_tf32": int(options.tf32)})
+            made = session(plan, cuda_options={"use_tf32": int(options.tf32)}, spinning=options.spinning)
             if made.get_providers()[0] == _CUDA:
                 return OrtRunner(made, f"{cuda.probe().gpus[0].name}, {_CUDA}")
-        return OrtRunner(session(plan), f"{cpu_name()}, {_CPU}")
+        return OrtRunner(session(plan, spinning=options.spinning), f"{cpu_name()}, {_CPU}")
 
     def layers(self, plan: Path) -> LayerReport | None:
         """``None``: ONNX Runtime has no engine to look into."""
@@ -133,7 +133,7 @@ class OrtRunner:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See :meth:`trtkit.backends.base.Runner.run`."""
         try:
-            outputs = self._runner.infer(dict(feeds))
+            outputs = self._runner.infer(dict(feeds), check_inputs=False)  # it knows no overridable initializers
         except Exception as error:  # ONNX Runtime raises pybind-made classes that share no base but Exception
             raise RunError(
                 f"ONNX Runtime failed while executing the model: {_first_line(error)}",
@@ -142,7 +142,7 @@ class OrtRunner:
         return {name: np.asarray(value) for name, value in outputs.items()}
 
 
-def session(onnx: Path, *, cuda_options: Mapping[str, Any] | None = None) -> Any:
+def session(onnx: Path, *, cuda_options: Mapping[str, Any] | None = None, spinning: bool = True) -> Any:
     """An inference session on the CPU, or on CUDA with the CPU behind it.
 
     Only ONNX Runtime's basic, semantics-preserving graph optimisations are on: the extended ones are known to give
@@ -162,6 +162,7 @@ def session(onnx: Path, *, cuda_options: Mapping[str, Any] | None = None) -> Any
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     providers: list[Any] = [_CPU]
     if cuda_options is not None:

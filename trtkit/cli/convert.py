@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trtkit.cli.calibrate import data_spec
 from trtkit.cli.options import Json, OutputFolder, Seed, Source, Verbose, Weights
 from trtkit.errors import EXIT_VERDICT_NO, UsageError
 from trtkit.units import bytes_text, parse_bytes, seconds_text
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["convert"]
 
 _BUILD = "Build options (refused where the family cannot honour them)"
+_QUANTIZE = "INT8 and FP8"
 _SHAPES = "Shapes of dynamic inputs"
 
 
@@ -29,7 +31,7 @@ def convert(
             "--precision",
             "-p",
             metavar="NAME",
-            help="fp32 (TF32 off), tf32 (fp32 data, TF32 products) or fp16 (a cast ONNX).",
+            help="fp32 (TF32 off), tf32 (fp32 data, TF32 products), fp16 (a cast ONNX), int8 or fp8 (calibrated Q/DQ).",
         ),
     ] = "fp32",
     family: Annotated[
@@ -59,6 +61,47 @@ def convert(
     weights: Weights = None,
     seed: Seed = 0,
     fp16_io: Annotated[bool, typer.Option("--fp16-io", help="With fp16: float16 inputs and outputs too.")] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A calibration table that is there.", rich_help_panel=_QUANTIZE)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Calibrate first, with these samples (see trtkit calibrate).",
+            rich_help_panel=_QUANTIZE,
+        ),
+    ] = None,
+    synthetic: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Calibrate with N made-up samples.", rich_help_panel=_QUANTIZE)
+    ] = 0,
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="How to choose scales from data.", rich_help_panel=_QUANTIZE)
+    ] = "entropy",
+    preprocess: Annotated[
+        str | None, typer.Option(metavar="NAME", help="imagenet, caffe, none or FILE.json.", rich_help_panel=_QUANTIZE)
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE|OP", help="Stay float; repeatable.", rich_help_panel=_QUANTIZE),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same as JSON.", rich_help_panel=_QUANTIZE)
+    ] = None,
+    high_precision: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Numbers of what stays float: fp32 or fp16.", rich_help_panel=_QUANTIZE),
+    ] = "fp32",
+    require_int8: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="Exit 9 if a smaller share of Conv, Gemm and MatMul is proven to run in the precision.",
+            rich_help_panel=_QUANTIZE,
+        ),
+    ] = None,
     compute_capability: Annotated[
         str | None,
         typer.Option(
@@ -118,6 +161,13 @@ def convert(
         bool,
         typer.Option("--sparse-weights", help="Use 2:4 sparsity where the weights have it.", rich_help_panel=_BUILD),
     ] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Largest relative L2 error that passes. Default: 0.005 (fp32, tf32), 0.01 (fp16), 0.5 (int8, fp8).",
+        ),
+    ] = None,
     require_validation: Annotated[
         bool, typer.Option("--require-validation", help="Exit 9 unless the plan itself was executed and agreed.")
     ] = False,
@@ -132,12 +182,31 @@ def convert(
     from trtkit.cli.console import Screen, out
     from trtkit.pipeline import ConvertRequest
     from trtkit.pipeline import convert as run_convert
+    from trtkit.pipeline.quantization import Quantization
     from trtkit.stages.export import SourceRequest
 
     if hardware_compatibility not in (None, "ampere_plus", "same_compute_capability"):
         raise UsageError(
             f"--hardware-compatibility is ampere_plus or same_compute_capability, not {hardware_compatibility!r}.",
             hint="Choose one of the two.",
+        )
+    quantization = None
+    spec = data_spec(data, synthetic, seed)
+    if calibration is not None or spec is not None:
+        if calibration is not None and spec is not None:
+            raise UsageError(
+                "--calibration is a table that is there; --data makes a new one.", hint="Give one of them."
+            )
+        if high_precision not in ("fp32", "fp16"):
+            raise UsageError(f"--high-precision is fp32 or fp16, not {high_precision!r}.", hint="Choose one.")
+        quantization = Quantization(
+            table=calibration,
+            data=spec,
+            method=method,
+            preprocess=preprocess,
+            exclude=tuple(exclude or ()),
+            recipe=recipe,
+            high_precision=high_precision,
         )
     request = ConvertRequest(
         source=SourceRequest(source, weights, seed),
@@ -159,6 +228,8 @@ def convert(
         },
         output=output,
         fp16_io=fp16_io,
+        tolerance=tolerance,
+        quantization=quantization,
         force=force,
         command=context.obj,
     )
@@ -170,6 +241,9 @@ def convert(
     else:
         console.print(_show(result))
     report = result.manifest.validation
+    share = result.manifest.proof.fraction(request.precision) if result.manifest.proof else None
+    if require_int8 is not None and (share is None or share < require_int8):
+        return EXIT_VERDICT_NO
     failed = report.status == "failed" or not report.onnx_passed
     return EXIT_VERDICT_NO if failed or (require_validation and report.status != "passed") else 0
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from trtkit import __version__
-from trtkit.cli import convert, doctor, export, inspect, models, validate
+from trtkit.cli import calibrate, convert, doctor, export, inspect, models, validate
 from trtkit.errors import EXIT_INTERRUPTED, TrtkitError, UsageError
 
 # Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 app.command()(convert.convert)
+app.command()(calibrate.calibrate)
 app.command()(validate.validate)
 app.command()(inspect.inspect)
 app.command()(export.export)

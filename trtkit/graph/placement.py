@@ -65,7 +65,7 @@ def place(model: onnx.ModelProto, recipe: Recipe | None = None, dtype: QuantType
     Args:
         model: a float32 model whose nodes have unique names.
         recipe: overrides of the rules.
-        dtype: the quantized type; the rules are the same for both.
+        dtype: the quantized type; FP8 leaves large windows and pooling in float.
 
     Raises:
         ModelError: the model is quantized already, or nothing in it can be quantized.
@@ -75,7 +75,7 @@ def place(model: onnx.ModelProto, recipe: Recipe | None = None, dtype: QuantType
     refuse_quantized(model)
     recipe = recipe or Recipe()
     recipe.check([(node.name, node.op_type) for node in model.graph.node])
-    placer = Placer(GraphIndex(model), recipe)
+    placer = Placer(GraphIndex(model), recipe, dtype)
     placer.run()
     nodes = placer.graph.nodes
     order = [*placer.graph.inputs, *(name for node in nodes for name in node.output)]

@@ -6,6 +6,7 @@ them is measured by ``tests/perf/qdq_layers.py``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import onnx
@@ -24,8 +25,11 @@ from trtkit.graph.quantizable import (
 from trtkit.graph.recipe import Recipe
 from trtkit.graph.residual import residual_input
 from trtkit.graph.tree import listed, node_text
+from trtkit.quant import QuantType
 
 __all__ = ["RULES", "Decision", "Placer"]
+
+_FP8_WINDOW = 32  # 5×5 runs in FP8 and 7×7 does not, whatever channels and stride; TensorRT 10's release notes say 32
 
 RULES: dict[str, str] = {
     "Q1-weighted": "activation and weights are quantized; the bias stays float",
@@ -43,6 +47,8 @@ RULES: dict[str, str] = {
     "F7-tied": "its weights are stored once and used in two layouts",
     "F8-float-readers": "only moves numbers, and what reads them wants float",
     "F9-other": "no rule quantizes this operator",
+    "F10-fp8-window": "TensorRT has FP8 convolutions for windows of up to 32 elements",
+    "F11-fp8-pool": "TensorRT has no FP8 pooling, so it reads and writes float",
 }
 """Every rule by its stable id. Q rules quantize, M rules move, F rules leave float."""
 
@@ -70,7 +76,7 @@ class Placer:
     """One run of the rules over a graph.
 
     Attributes:
-        graph, recipe: what is decided about, and the user's say in it.
+        graph, recipe, dtype: what is decided about, the user's say in it, and the quantized type.
         decided: node name → decision; every node of the main graph has one after :meth:`run`.
         readers: tensor that gets a pair → (node name, input index) of the readers of that pair.
         weights: constant → its output channels' dimension.
@@ -79,6 +85,7 @@ class Placer:
 
     graph: GraphIndex
     recipe: Recipe
+    dtype: QuantType
     decided: dict[str, Decision] = field(default_factory=dict)
     readers: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
@@ -106,7 +113,7 @@ class Placer:
                 if node.op_type == "Add" and self.recipe.excluded(node.name, node.op_type) is None:
                     self._residual(node)
         for node in reversed(self.graph.nodes):
-            if node.op_type in PASSING:
+            if self._passes(node):
                 self._passing(node)
             elif node.op_type == "Concat":
                 self._concat(node)
@@ -125,6 +132,7 @@ class Placer:
         entry = self.recipe.excluded(node.name, node.op_type)
         activation, weight = node.input[0], node.input[1]
         stored = self.graph.constants.get(weight)
+        window = math.prod(stored.dims[2:]) if stored is not None and node.op_type.startswith("Conv") else 1
         if entry is not None:
             self._decide(node, "F5-excluded", f"it matches {entry!r}")
         elif stored is None:
@@ -137,6 +145,8 @@ class Placer:
             self._decide(node, "F9-other", "only float32 is quantized (the rest is made float16 afterwards)")
         elif self._is_small(node, stored) and not self.recipe.included(node.name, node.op_type):
             self._decide(node, "F6-small", f"fewer than {self.recipe.smallest_channels}")
+        elif self.dtype == "fp8" and window > _FP8_WINDOW and not self.recipe.included(node.name, node.op_type):
+            self._decide(node, "F10-fp8-window", f"{window} here")
         else:
             axis = weight_axis(node, len(stored.dims))
             if self.weights.setdefault(weight, axis) != axis:
@@ -169,6 +179,9 @@ class Placer:
             self._decide(node, "Q2-passes")
             self._groups.append({source, *self._pairs_behind(target)})
 
+    def _passes(self, node: onnx.NodeProto) -> bool:
+        return node.op_type in PASSING and not (self.dtype == "fp8" and node.op_type == "MaxPool")
+
     def _wanted(self, name: str) -> bool:
         """Whether every reader of a tensor reads it quantized, or passes it on to such readers."""
         users = self.graph.users.get(name, [])
@@ -176,7 +189,7 @@ class Placer:
             return True
         if not users or name in self.graph.outputs or name in self.graph.captured:
             return False
-        return all(user.op_type in PASSING and at == 0 and self._wanted(user.output[0]) for user, at in users)
+        return all(self._passes(user) and at == 0 and self._wanted(user.output[0]) for user, at in users)
 
     def _pairs_behind(self, name: str) -> set[str]:
         if name in self.readers:
@@ -199,6 +212,8 @@ class Placer:
         entry = self.recipe.excluded(node.name, node.op_type)
         if entry is not None:
             self._decide(node, "F5-excluded", f"it matches {entry!r}")
+        elif node.op_type == "MaxPool" and self.dtype == "fp8":
+            self._decide(node, "F11-fp8-pool")
         elif node.op_type in MOVING and any(self._wanted(name) for name in node.output if name):
             self._decide(node, "M1-moves")
         elif node.op_type in MOVING:

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trtkit.errors import CalibrationError, ModelError, UsageError
 from trtkit.graph.float16 import to_float16
+from trtkit.graph.global_average import make_averages_global
 from trtkit.graph.opset import at_least
 from trtkit.graph.placement import Placement, refuse_quantized
 from trtkit.graph.quantizable import stored_constants
@@ -47,7 +48,9 @@ def insert(
     high_precision: HighPrecision = "fp32",
     scales_as_inputs: bool = False,
 ) -> onnx.ModelProto:
-    """Quantize a model: the same graph, its nodes by their names, with Q/DQ pairs where ``placement`` puts them.
+    """Quantize a model: the same nodes by their names, with Q/DQ pairs where ``placement`` puts them.
+
+    One operator changes: an AveragePool over a whole map becomes GlobalAveragePool (:mod:`trtkit.graph.global_average`).
 
     Args:
         model: the float32 model that was placed; it is not changed.
@@ -85,6 +88,7 @@ def insert(
     result, large = weightless(model)
     needed = _OPSET_FP8_OR_FP16_SCALES if half or dtype == "fp8" else _OPSET_PER_CHANNEL
     at_least(result, needed)
+    make_averages_global(result)
     result.ir_version = max(result.ir_version, 4, int(helper.find_min_ir_version_for(result.opset_import, True)))
     writer = _Writer(model, result, placement, half)
     writer.weights(set(large))

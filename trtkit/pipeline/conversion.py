@@ -10,18 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from trtkit import environment
+from trtkit.artifacts.exported import CastModel, ExportedModel
 from trtkit.artifacts.files import publish, sha256_json, staging, write_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions, Capabilities
-from trtkit.errors import PlanError, RunError, UsageError
+from trtkit.errors import BuildError, PlanError, RunError, UsageError
 from trtkit.pipeline.listener import Listener, Silence
-from trtkit.pipeline.request import PRECISIONS, ConvertRequest, ConvertResult
+from trtkit.pipeline.quantization import Quantization, lower_quantized
+from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult
+from trtkit.stages.adopt import adopt
 from trtkit.stages.build import build
 from trtkit.stages.cast import cast, numbers_of
 from trtkit.stages.export import export
 from trtkit.stages.probe import choose
+from trtkit.stages.quantize import quantized_name
+from trtkit.stages.settle import settle
 from trtkit.stages.validate import ValidationRequest, could_not, validate
 
 __all__ = ["convert"]
@@ -44,13 +49,15 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
     if request.family == "auto" and can.suffix == ".onnx":
         listener.note(f"no engine builder can work here, so the artifact is an ONNX file for ONNX Runtime: {why}")
     # Shapes are left out of this first check: they need the model, and a refused option needs no model to be refused.
-    options = _options(request, OptimizationProfile({}))
+    options = _options(request, OptimizationProfile({}), can)
     can.check(options)
-    plan = request.output / f"{request.source.name}.{request.precision}.{can.label}{can.suffix}"
+    plan = request.output / f"{request.source.name}.{_label(request)}.{can.label}{can.suffix}"
     key = sha256_json(
         {
             "source": identity,
             "precision": [request.precision, request.fp16_io],
+            "tolerance": request.tolerance,
+            "quantization": request.quantization.identity() if request.quantization else None,
             "shapes": [request.batch, *request.shapes],
             "family": [can.family, can.version],
             "current_gpu": can.device,
@@ -78,6 +85,11 @@ def _check(request: ConvertRequest) -> None:
             f"--fp16-io makes inputs and outputs of an fp16 plan float16; the precision is {request.precision}.",
             hint="Add --precision fp16, or leave --fp16-io out.",
         )
+    if request.quantization is not None and request.precision not in QUANTIZED:
+        raise UsageError(
+            f"Calibration data and tables go with int8 and fp8; the precision is {request.precision}.",
+            hint="Add --precision int8, or leave them out.",
+        )
     onnx = request.output / _onnx_name(request)
     if request.source.definition is None and onnx.exists() and onnx.samefile(request.source.text):
         raise UsageError(
@@ -86,8 +98,29 @@ def _check(request: ConvertRequest) -> None:
         )
 
 
+def _label(request: ConvertRequest) -> str:
+    """The precision as it stands in the plan's name."""
+    high = request.quantization.high_precision if request.quantization else "fp32"
+    return quantized_name(request.precision, high) if request.precision in QUANTIZED else request.precision
+
+
 def _onnx_name(request: ConvertRequest) -> str:
-    return f"{request.source.name}.{numbers_of(request.precision)}.onnx"
+    label = _label(request) if request.precision in QUANTIZED else numbers_of(request.precision)
+    return f"{request.source.name}.{label}.onnx"
+
+
+def _lower(
+    request: ConvertRequest, exported: ExportedModel, path: Path, scratch: Path, listener: Listener
+) -> CastModel:
+    """Write the ONNX of the asked precision: a cast, a Q/DQ model made here, or one that someone else made."""
+    if exported.source.precision in QUANTIZED:
+        return adopt(exported, path, request.precision, listener.note)
+    if request.precision in QUANTIZED:
+        how = request.quantization or Quantization()
+        return lower_quantized(
+            exported, path, scratch, how, request.precision, request.output, request.command, listener
+        )
+    return cast(exported, path, scratch, precision=request.precision, fp16_io=request.fp16_io, note=listener.note)
 
 
 def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, listener: Listener) -> PlanManifest:
@@ -95,24 +128,20 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
     from trtkit.graph.outputs import softmax_axes
     from trtkit.graph.precision_proof import prove
     from trtkit.graph.shapes import resolve_profile
+    from trtkit.graph.tree import every_graph
 
     timings: dict[str, float] = {}
     with _timed("export", timings):
         listener.stage(f"Exporting {request.source.name}")
         exported = export(request.source, for_tensorrt=can.suffix == ".plan")
-        options = _options(request, resolve_profile(io.specs(exported.model)[0], request.batch, request.shapes))
+        options = _options(request, resolve_profile(io.specs(exported.model)[0], request.batch, request.shapes), can)
+        if can.suffix == ".plan":  # ONNX Runtime settles ranks anew at each run
+            exported = settle(exported, options.profile)
         softmax = softmax_axes(exported.model)
-        nodes = [(node.name, node.op_type) for node in exported.model.graph.node]
+        nodes = [(node.name, node.op_type) for graph in every_graph(exported.model.graph) for node in graph.node]
         scratch = plan.parent / "reference"
         scratch.mkdir()
-        made = cast(
-            exported,
-            plan.with_name(_onnx_name(request)),
-            scratch,
-            precision=request.precision,
-            fp16_io=request.fp16_io,
-            note=listener.note,
-        )
+        made = _lower(request, exported, plan.with_name(_onnx_name(request)), scratch, listener)
         del exported  # the weights leave this process before the builder needs the memory
     with _timed("build", timings):
         listener.stage(f"Building with {can.family} {can.version}")
@@ -131,12 +160,20 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         precision=request.precision,
         input_std=made.source.input_std,
         runtime_cache=options.runtime_cache,
+        tolerance=request.tolerance,
         host_code=True,  # it was built here a moment ago
     )
     with _timed("validate", timings):
         listener.stage("Validating")
         report = _validate(wanted, can, listener)
     layers = built.outcome.layers
+    proof = prove(nodes, layers, request.precision) if layers is not None else None
+    if proof is not None and request.precision in QUANTIZED and not proof.fraction(request.precision):
+        raise BuildError(
+            f"{can.family} {can.version} built a plan in which nothing runs in {request.precision.upper()}: "
+            f"{proof.sentence}. A plan is not called what it is not, so none was written.",
+            hint="Look at what was decided for each node with trtkit calibrate --explain.",
+        )
     manifest = PlanManifest(
         file=plan.name,
         sha256=built.sha256,
@@ -157,7 +194,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         timings_s={name: round(seconds, 4) for name, seconds in timings.items()},
         peak_rss_bytes=built.peak_rss_bytes,
         layers=layers,
-        proof=prove(nodes, layers, request.precision) if layers is not None else None,
+        proof=proof,
         validation=report,
         environment=environment.describe().to_json(),
         command=request.command,
@@ -174,8 +211,9 @@ def _validate(wanted: ValidationRequest, can: Capabilities, listener: Listener) 
         return could_not(wanted, error)
 
 
-def _options(request: ConvertRequest, profile: OptimizationProfile) -> BuildOptions:
-    return BuildOptions(profile=profile, tf32=request.precision == "tf32", **request.options)  # type: ignore[arg-type]
+def _options(request: ConvertRequest, profile: OptimizationProfile, can: Capabilities) -> BuildOptions:
+    options = BuildOptions(profile=profile, tf32=request.precision == "tf32", **request.options)  # type: ignore[arg-type]
+    return replace(options, compute_capability=can.targets_for(request.precision, options.compute_capability))
 
 
 def _reusable(plan: Path, key: str) -> PlanManifest | None:

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trtkit.artifacts.plan import PlanManifest
+from trtkit.pipeline.quantization import Quantization
 from trtkit.stages.export import SourceRequest
 
-__all__ = ["PRECISIONS", "ConvertRequest", "ConvertResult"]
+__all__ = ["PRECISIONS", "QUANTIZED", "ConvertRequest", "ConvertResult"]
 
-PRECISIONS = ("fp32", "tf32", "fp16")
+PRECISIONS = ("fp32", "tf32", "fp16", "int8", "fp8")
 """What ``convert`` can be asked for."""
+
+QUANTIZED = ("int8", "fp8")
+"""Those of them that need calibration, or a file with Q/DQ pairs."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,10 @@ class ConvertRequest:
         batch: ``MIN:OPT:MAX`` for the batch axis; ``None`` for 1:32:128.
         shapes: ``NAME=MIN:OPT:MAX`` for any dynamic input.
         options: the build options but for profile and TF32, which follow from the rest.
+        tolerance: largest relative L2 error that passes the validation; ``None`` takes the precision's own.
         output: the folder for the artifacts.
         fp16_io: float16 inputs and outputs too.
+        quantization: table or data for ``int8`` and ``fp8``; ``None`` for a file that is quantized already.
         force: build even if an equal plan is there.
         command: the command line, for the manifest.
     """
@@ -39,6 +45,8 @@ class ConvertRequest:
     options: dict[str, object] = field(default_factory=dict)
     output: Path = Path()
     fp16_io: bool = False
+    tolerance: float | None = None
+    quantization: Quantization | None = None
     force: bool = False
     command: tuple[str, ...] = ()
 

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtkit.artifacts.exported import ExportedModel
-from trtkit.artifacts.model import OnnxModel
-from trtkit.artifacts.plan import Source
+from trtkit.artifacts.exported import CastModel, ExportedModel
 from trtkit.errors import ModelError
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["CastModel", "cast", "numbers_of"]
+__all__ = ["cast", "numbers_of"]
 
 _NOTES = 3
-
-
-@dataclass(frozen=True)
-class CastModel:
-    """What the plan is built from, and what it is compared with.
-
-    Attributes:
-        onnx: the file that the builder is given.
-        reference: the file that everything is compared with; the same file where nothing had to be changed.
-        source: where the model came from, now with the reference's hash.
-    """
-
-    onnx: OnnxModel
-    reference: Path
-    source: Source
 
 
 def numbers_of(precision: str) -> str:

@@ -131,7 +131,6 @@ def export(request: SourceRequest, *, for_tensorrt: bool = True) -> ExportedMode
     path = Path(request.text)
     model = io.load(path)
     model, transforms = prepare.prepare(model, path.name, for_tensorrt=for_tensorrt)
-    _refuse_quantized(model, path)
     source = Source(
         name=name,
         definition=None,
@@ -163,21 +162,13 @@ def verify(path: Path) -> None:
         ) from error
 
 
-def _refuse_quantized(model: onnx.ModelProto, path: Path) -> None:
-    """A plan's name says its precision, so a file that brings its own is not built under another one's name."""
-    quantizers = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    if quantizers:
-        raise ModelError(
-            f"{path.name} is quantized already: it has {len(quantizers)} QuantizeLinear and DequantizeLinear nodes "
-            f"(the first is {quantizers[0].name!r}). This version builds fp32, tf32 and fp16 plans of float32 models.",
-            hint="Convert the float32 model that it was made from.",
-        )
-
-
 def _numbers_of(model: onnx.ModelProto) -> str:
-    """``fp16`` if more weight elements are float16 than float32, else ``fp32``."""
+    """``fp8`` or ``int8`` with Q/DQ pairs, ``fp16`` if more weight elements are float16 than float32, else ``fp32``."""
     import onnx
 
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        eight = (onnx.TensorProto.FLOAT8E4M3FN, onnx.TensorProto.FLOAT8E5M2)
+        return "fp8" if any(tensor.data_type in eight for tensor in model.graph.initializer) else "int8"
     elements = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0}
     for tensor in model.graph.initializer:
         if tensor.data_type in elements:

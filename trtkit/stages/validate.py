@@ -28,9 +28,10 @@ from trtkit.worker import Log, Progress
 
 __all__ = ["TOLERANCES", "ValidationRequest", "could_not", "validate"]
 
-TOLERANCES = {"fp32": 5e-3, "tf32": 5e-3, "fp16": 1e-2}
+TOLERANCES = {"fp32": 5e-3, "tf32": 5e-3, "fp16": 1e-2, "int8": 0.5, "fp8": 0.5}
 """Largest relative L2 error that passes, by the precision asked. FP32 has TF32's, because on some GPUs a builder
-multiplies FP32 in TF32 whatever it is told; which of the two it was is a finding of its own."""
+multiplies FP32 in TF32 whatever it is told; which of the two it was is a finding of its own.
+INT8 and FP8 differ from FP32 by their quantization error, which calibration reports; here only nonsense fails."""
 
 # FP32 gives about 1e-6 and TF32 about 5e-4; between the two, and above what TF32 can explain, the error tells nothing.
 _FP32_BELOW, _TF32_ABOVE, _TF32_BELOW = 3e-5, 1e-4, 2e-2
@@ -143,7 +144,7 @@ def could_not(request: ValidationRequest, error: TrtkitError) -> ValidationRepor
         reference="nothing",
         reference_sha256=request.reference_sha256,
         candidate_sha256=request.plan_sha256,
-        tolerance_relative_l2=TOLERANCES[request.precision],
+        tolerance_relative_l2=request.tolerance or TOLERANCES[request.precision],
         needed_relative_l2=None,
         seed=request.seed,
         input_std=request.input_std,

@@ -1,0 +1,74 @@
+"""Which data a calibration worker reads: what crosses the process boundary instead of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from calibration.source import DataSpec
+from trtkit.artifacts.model import TensorSpec
+from trtkit.artifacts.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from calibration.dataset import Dataset
+
+__all__ = ["JobData"]
+
+
+@dataclass(frozen=True)
+class JobData:
+    """The data of a job.
+
+    Attributes:
+        spec: which data.
+        inputs: the model's inputs.
+        preprocessing: how images become inputs; ``None`` for arrays.
+        holdout: share (below 1) or number of samples that calibration does not see.
+        seed: of the split.
+        batch: samples at a time.
+    """
+
+    spec: DataSpec
+    inputs: tuple[TensorSpec, ...]
+    preprocessing: Preprocessing | None
+    holdout: float
+    seed: int
+    batch: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {
+            "spec": self.spec.to_json(),
+            "inputs": [asdict(spec) for spec in self.inputs],
+            "preprocessing": self.preprocessing.to_json() if self.preprocessing else None,
+            "holdout": self.holdout,
+            "seed": self.seed,
+            "batch": self.batch,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> JobData:
+        """The inverse of :meth:`to_json`."""
+        preprocessing = value["preprocessing"]
+        return cls(
+            spec=DataSpec.from_json(value["spec"]),
+            inputs=tuple(TensorSpec.from_json(spec) for spec in value["inputs"]),
+            preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
+            holdout=value["holdout"],
+            seed=value["seed"],
+            batch=value["batch"],
+        )
+
+    def open(self) -> tuple[Dataset, tuple[int, ...], tuple[int, ...]]:
+        """The data set, and the indices of its calibration and of its held-out samples.
+
+        Raises:
+            CalibrationError: the data cannot be read, or too few samples are usable.
+        """
+        from calibration.dataset import open_dataset
+
+        dataset = open_dataset(self.spec, self.inputs, self.preprocessing)
+        holdout = self.holdout if 0 < self.holdout < 1 else int(self.holdout)
+        calibration, held_out = dataset.split(holdout, self.seed)
+        return dataset, tuple(calibration), tuple(held_out)
