@@ -128,3 +128,25 @@ def test_onnxruntime_runs_on_cuda_or_says_that_it_does_not(
     assert code == 0
     assert report["where"].endswith(("CUDAExecutionProvider", "CPUExecutionProvider"))
     assert np.isfinite(report["needed_relative_l2"])
+
+
+def test_fp8_is_executed_and_agrees_with_its_own_qdq_model(
+    can: Capabilities, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["squeezenet1_1", "-p", "fp8", "--synthetic", "16", "-o", str(tmp_path), "--batch", "1:2:4"]
+    code, result = convert(capsys, *arguments, "--require-validation")
+    report = result["manifest"]["validation"]
+    assert code == 0, report
+    assert {check["against"] for check in report["checks"]} == {"source", "qdq"}
+    assert all(check["judged"] == (check["against"] == "qdq") for check in report["checks"])
+    assert result["manifest"]["proof"]["counts"]["Conv"].get("fp8", 0) > 20
+
+
+def test_int8_is_refused_before_the_build_where_the_version_cannot(
+    can: Capabilities, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    if "int8" not in can.refused_precisions:
+        pytest.skip(f"tensorrt-rtx {can.version} builds INT8")
+    code, result = convert(capsys, "squeezenet1_1", "-p", "int8", "--synthetic", "8", "-o", str(tmp_path))
+    assert code == 2
+    assert "1.7" in result["error"]["message"] and "INT8" in result["error"]["message"]

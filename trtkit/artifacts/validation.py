@@ -21,6 +21,7 @@ class OutputCheck:
         taken: ``output`` as the model gives it, or ``before_softmax``: the centred scores behind its probabilities.
         judged: whether the verdict depends on it (scores are judged where there are some, instead of probabilities).
         difference: every measure of the difference.
+        against: ``source`` for the FP32 model, ``qdq`` for the quantized ONNX that the plan was built from.
     """
 
     case: str
@@ -28,6 +29,7 @@ class OutputCheck:
     taken: Literal["output", "before_softmax"]
     judged: bool
     difference: TensorDifference
+    against: Literal["source", "qdq"] = "source"
 
 
 @dataclass(frozen=True)

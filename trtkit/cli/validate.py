@@ -98,6 +98,8 @@ def _table(report: ValidationReport) -> Table:
     for check in report.checks:
         found = check.difference
         output = check.output if check.taken == "output" else f"{check.output}, before Softmax"
+        if any(other.against == "qdq" for other in report.checks):
+            output += " against Q/DQ" if check.against == "qdq" else " against FP32"
         table.add_row(
             f"  {check.case}",
             output if check.judged else f"{output} (not judged)",

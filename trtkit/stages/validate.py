@@ -9,9 +9,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,7 @@ INT8 and FP8 differ from FP32 by their quantization error, which calibration rep
 # FP32 gives about 1e-6 and TF32 about 5e-4; between the two, and above what TF32 can explain, the error tells nothing.
 _FP32_BELOW, _TF32_ABOVE, _TF32_BELOW = 3e-5, 1e-4, 2e-2
 _REFERENCE_PROVIDER = "CPUExecutionProvider"  # ONNX Runtime falls back in silence: it is asked, and this is checked
+_QUANTIZED = ("int8", "fp8")
 _CPU_BATCHES = (1, 3)
 _ELEMENT_RTOL, _ELEMENT_ATOL = 1e-2, 1e-5  # for the count of mismatched elements, which is told and not judged
 
@@ -110,6 +111,13 @@ def validate(
                     hint="Report this: only the CPU provider computes in true FP32.",
                 )
             checks = tuple(_compare(request, samples, candidate.outputs, wanted.outputs))
+            if executed and not same_file and request.precision in _QUANTIZED and family != "onnxruntime":
+                # What the engine does is held against the very Q/DQ graph; against FP32 stands its quantization error.
+                own = _execute(
+                    "onnxruntime", request.onnx.path, samples, Path(folder) / "qdq.npz", {"on_cpu": True}, on_event
+                )
+                unjudged = (replace(check, judged=False) for check in checks)
+                checks = (*unjudged, *_compare(request, samples, candidate.outputs, own.outputs, against="qdq"))
         where, reference = candidate.where, f"ONNX Runtime {request.reference_precision.upper()} ({wanted.where})"
     needed = _needed(checks)
     status = "not_executed" if why_not else "passed" if needed is not None and needed <= tolerance else "failed"
@@ -232,6 +240,7 @@ def _compare(
     samples: SamplePlan,
     candidate: Mapping[str, np.ndarray],
     reference: Mapping[str, np.ndarray],
+    against: Literal["source", "qdq"] = "source",
 ) -> list[OutputCheck]:
     checks = []
     for index, case in enumerate(samples.cases):
@@ -244,14 +253,14 @@ def _compare(
                 )
             axis = request.softmax_axes.get(spec.name)
             difference = metrics.compare(want, got.astype(want.dtype), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
-            checks.append(OutputCheck(case.label, spec.name, "output", axis is None, difference))
+            checks.append(OutputCheck(case.label, spec.name, "output", axis is None, difference, against))
             if axis is not None:
                 scores = _scores(want, axis), _scores(got, axis)
                 # A score that underflowed on either side says nothing: both get the mean, which is zero.
                 known = np.isfinite(scores[0]) & np.isfinite(scores[1])
                 pair = [np.where(known, values, 0.0) for values in scores]
                 difference = metrics.compare(pair[0], pair[1], rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
-                checks.append(OutputCheck(case.label, spec.name, "before_softmax", True, difference))
+                checks.append(OutputCheck(case.label, spec.name, "before_softmax", True, difference, against))
     return checks
 
 
