@@ -50,7 +50,7 @@ def insert(
 ) -> onnx.ModelProto:
     """Quantize a model: the same nodes by their names, with Q/DQ pairs where ``placement`` puts them.
 
-    One operator changes: an AveragePool over a whole map becomes GlobalAveragePool (:mod:`trtkit.graph.global_average`).
+    One operator changes: AveragePool over a whole map becomes GlobalAveragePool (:mod:`trtkit.graph.global_average`).
 
     Args:
         model: the float32 model that was placed; it is not changed.
