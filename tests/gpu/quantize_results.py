@@ -42,7 +42,9 @@ def convert(model: str, precision: str, folder: Path, *how: str) -> dict[str, An
 
 
 def worst(report: dict[str, Any], against: str) -> str:
-    found = [c["difference"] for c in report["checks"] if c["against"] == against]
+    checks = [check for check in report["checks"] if check["against"] == against]
+    scores = [check for check in checks if check["taken"] == "before_softmax"] or checks
+    found = [check["difference"] for check in scores]
     if not found:
         return "–"
     worst_one = max(found, key=lambda difference: difference["relative_l2"] or 0.0)

@@ -42,7 +42,7 @@ def calibrate(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA",
+            metavar="PATH",
             help="A folder of images, a list file, .npy, .npz, or module:function.",
             rich_help_panel=_DATA,
         ),

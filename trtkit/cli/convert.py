@@ -67,7 +67,7 @@ def convert(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA",
+            metavar="PATH",
             help="Calibrate first, with these samples (see trtkit calibrate).",
             rich_help_panel=_QUANTIZE,
         ),
@@ -165,7 +165,7 @@ def convert(
         float | None,
         typer.Option(
             min=0.0,
-            help="Largest relative L2 error that passes. Default: 0.005 (fp32, tf32), 0.01 (fp16), 0.5 (int8, fp8).",
+            help="Largest relative L2 error that passes. Default: 0.005 (fp32, tf32), 0.01 (fp16), 0.1 (int8, fp8).",
         ),
     ] = None,
     require_validation: Annotated[
