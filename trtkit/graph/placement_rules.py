@@ -24,7 +24,7 @@ from trtkit.graph.quantizable import (
 )
 from trtkit.graph.recipe import Recipe
 from trtkit.graph.residual import residual_input
-from trtkit.graph.tree import listed, node_text
+from trtkit.graph.tree import node_text
 from trtkit.quant import QuantType
 
 __all__ = ["RULES", "Decision", "Placer"]
@@ -49,6 +49,7 @@ RULES: dict[str, str] = {
     "F9-other": "no rule quantizes this operator",
     "F10-fp8-window": "TensorRT has FP8 convolutions for windows of up to 32 elements",
     "F11-fp8-pool": "TensorRT has no FP8 pooling, so it reads and writes float",
+    "F12-transposed": "TensorRT-RTX has no quantized deconvolution and would dequantize its weights in every run",
 }
 """Every rule by its stable id. Q rules quantize, M rules move, F rules leave float."""
 
@@ -105,7 +106,7 @@ class Placer:
             reasons = sorted({f"{d.op_type}: {d.why}" for d in self.decided.values()})
             reasons = reasons or [f"it has no {', '.join(WEIGHTED)}"]
             raise ModelError(
-                f"Nothing in the model can be quantized: {listed(reasons, limit=3)}.",
+                f"Nothing in the model can be quantized: {'; '.join(reasons[:3])}.",
                 hint="Use --precision fp16, or look at the reasons with trtkit calibrate --explain.",
             )
         if self.recipe.residual:
@@ -143,6 +144,8 @@ class Placer:
             self._decide(node, "F4-no-weights", f"{weight!r} is no matrix of weights for a computed activation")
         elif stored.data_type != onnx.TensorProto.FLOAT or not self.graph.is_float32(activation):
             self._decide(node, "F9-other", "only float32 is quantized (the rest is made float16 afterwards)")
+        elif node.op_type == "ConvTranspose" and not self.recipe.included(node.name, node.op_type):
+            self._decide(node, "F12-transposed", "include it for TensorRT, which has one")
         elif self._is_small(node, stored) and not self.recipe.included(node.name, node.op_type):
             self._decide(node, "F6-small", f"fewer than {self.recipe.smallest_channels}")
         elif self.dtype == "fp8" and window > _FP8_WINDOW and not self.recipe.included(node.name, node.op_type):

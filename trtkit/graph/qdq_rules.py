@@ -1,7 +1,7 @@
 """Q/DQ models that others made, held against what TensorRT takes: each breach by a stable id, with the way out.
 
-Fatal ones (X) are refused by TensorRT's parser, or read as something else in silence; advisory ones (A) build, and cost
-speed or accuracy. Source: TensorRT developer guide, "Explicit quantization"; the parser's answers to one-operator models
+Fatal ones (X) are refused by TensorRT's parser, or misread in silence; advisory ones (A) build, and cost
+speed or accuracy. Source: TensorRT developer guide, "Explicit quantization"; the parser's answers to small models
 (TensorRT-RTX 1.7.1).
 """
 

@@ -97,7 +97,7 @@ class QdqView:
         return next((item.i for item in node.attribute if item.name == "axis"), 1)
 
     def dequantizer(self, name: str) -> Dequantizer | None:
-        """The DequantizeLinear that makes a tensor, seen through Reshape, Transpose and the like; None if there is none.
+        """The DequantizeLinear that makes a tensor, seen through Reshape, Transpose and the like; None if none does.
 
         The axis is the DequantizeLinear's own.
         """

@@ -21,8 +21,8 @@ class Recipe:
 
     Attributes:
         exclude: nodes that stay float: names, patterns of names (``inception_5*``), operator types (``Gemm``).
-        include: the same kinds of entries; what matches is quantized although ``exclude``, ``smallest_channels`` or the
-            limit of FP8 windows would leave it out. An operator that no rule quantizes stays float all the same.
+        include: the same kinds of entries; what matches is quantized although ``exclude``, ``smallest_channels`` or a
+            rule about what an engine lacks would leave it out. No other operator can be quantized this way.
         smallest_channels: convolutions with fewer input or output channels a group stay float; 0 quantizes all.
         residual: quantize the residual input of an Add that a convolution feeds.
         share_concat: give a Concat and those of its inputs that are quantized for other readers one scale.
