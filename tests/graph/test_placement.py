@@ -32,8 +32,11 @@ def test_an_inception_block():
     assert rules(placement) == {
         **dict.fromkeys(["conv1", "one", "reduce", "three", "projection", "last", "fc"], "Q1-weighted"),
         **dict.fromkeys(["relu1", "one_relu", "reduce_relu", "three_relu", "last_relu"], "F3-epilogue"),
-        **{"projection_relu": "F3-epilogue", "norm": "F1-normalizes", "y": "F1-normalizes", "mean": "F2-averages"},
-        **{"pool1": "M1-moves", "joined": "M1-moves", "flat": "M1-moves", "pool2": "Q2-passes"},
+        **dict.fromkeys(["norm", "y"], "F1-normalizes"),
+        **dict.fromkeys(["pool1", "joined", "flat"], "M1-moves"),
+        "projection_relu": "F3-epilogue",
+        "mean": "F2-averages",
+        "pool2": "Q2-passes",
     }
     assert {d.rule for d in placement.decisions} <= set(RULES)
     assert all(d.why.startswith(RULES[d.rule]) and d.quantized == d.rule.startswith("Q") for d in placement.decisions)
@@ -257,7 +260,7 @@ def test_a_quantized_model_is_refused(op):
 def test_nothing_to_quantize():
     with pytest.raises(ModelError, match="it has no Conv, ConvTranspose, Gemm, MatMul"):
         place(relu())
-    with pytest.raises(ModelError, match="F5-excluded|left out by the recipe"):
+    with pytest.raises(ModelError, match="left out by the recipe"):
         place(residual(), Recipe(exclude=("Conv",)))
 
 

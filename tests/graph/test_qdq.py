@@ -144,7 +144,7 @@ def test_float16_beside_it_loses_nothing(dtype):
 
 
 def test_float16_scales_are_exact():
-    """Channels of tiny weights: their scales are subnormal in float16, and the weights are quantized with just those."""
+    """Channels of tiny weights: their scales are subnormal in float16, and the weights are quantized with those."""
     weight = normal(0, 8, 16) * np.logspace(0, -5, 8, dtype=np.float32)[:, None]
     source = one_product(node("Gemm", ["x", "w"], "y", transB=1), weight, ("N", 16))
     made = insert(source, place(source), {"x": 3.0}, high_precision="fp16")
