@@ -51,7 +51,8 @@ def provoke(
     assert "Traceback" not in shown.err
     assert len(screen) <= LINES, shown.err
     assert max(map(len, screen)) <= COLUMNS, shown.err
-    assert screen[0].startswith("error: ")
+    assert sum(line.startswith("error: ") for line in screen) == 1
+    assert all(line.endswith("…") for line in screen[: [line[:7] for line in screen].index("error: ")]), shown.err
     assert any(line.startswith("hint: ") for line in screen)
     assert document["hint"].strip()
     assert seconds < SECONDS, f"the answer took {seconds:.1f} s"

@@ -33,7 +33,7 @@ def convert(model: str, precision: str, folder: Path) -> dict[str, Any]:
         result["plan"] = manifest["file"]
         manifest.pop("layers")  # hundreds of lines a plan; trtkit inspect shows them
         manifest["proof"].pop("nodes")
-        manifest["command"] = ["trtkit", *command[:-4], "--compute-capability", "current"]
+        manifest["command"] = ["trtkit", "convert", model, "-p", precision, "--compute-capability", "current"]
     return result
 
 

@@ -24,12 +24,14 @@ class ExportedModel:
         source: where it came from; for a definition, its hash is empty until the file is written.
         original: the user's own file, which is the reference; ``None`` for a definition.
         transforms: preparations that changed something.
+        loadable: whether ONNX Runtime takes the user's own file; it refuses two nodes of one name.
     """
 
     model: onnx.ModelProto
     source: Source
     original: Path | None
     transforms: tuple[str, ...]
+    loadable: bool = True
 
 
 @dataclass(frozen=True)

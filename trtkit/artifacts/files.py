@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 
+_STAGING = ".trtkit-"
+
+
 def sha256_bytes(data: bytes | memoryview) -> str:
     """SHA-256 in lower-case hexadecimal."""
     return hashlib.sha256(data).hexdigest()
@@ -79,9 +82,10 @@ def staging(folder: Path) -> Iterator[Path]:
     Raises:
         UsageError: ``folder`` is a file, or cannot be made or written.
     """
-    scratch = folder / f".trtkit-{secrets.token_hex(4)}"
+    scratch = folder / f"{_STAGING}{os.getpid()}-{secrets.token_hex(4)}"
     try:
         scratch.mkdir(parents=True)
+        _sweep(folder)
     except OSError as error:
         raise UsageError(
             f"Cannot write to the folder {folder}: {error.strerror or error}.",
@@ -97,14 +101,36 @@ def publish(staged: Path, folder: Path, *, last: str) -> None:
     """Move the files of a staging folder into ``folder``, over older ones; ``last`` names the one to move last.
 
     Raises:
-        UsageError: a folder is in a file's way.
+        UsageError: a folder is in a file's way; then nothing is moved.
     """
-    files = (path for path in staged.iterdir() if path.is_file())
-    for path in sorted(files, key=lambda path: (path.name == last, path.name)):
-        final = folder / path.name
-        if final.is_dir():
-            raise UsageError(f"{final} is a folder, and a file is to be written there.", hint="Move the folder away.")
-        path.replace(final)
+    files = sorted(
+        (path for path in staged.iterdir() if path.is_file()), key=lambda path: (path.name == last, path.name)
+    )
+    for path in files:
+        if (folder / path.name).is_dir():
+            raise UsageError(
+                f"{folder / path.name} is a folder, and a file is to be written there.", hint="Move the folder away."
+            )
+    for path in files:
+        path.replace(folder / path.name)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove staging folders of processes that are no more (killed with no chance to clean up)."""
+    for left in folder.glob(f"{_STAGING}*-*"):
+        owner = left.name.removeprefix(_STAGING).split("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is there, and another user's; or the system has no such question
+        return True
+    return True
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

@@ -135,7 +135,7 @@ class PlanManifest:
             parts["proof"] = PrecisionProof.from_json(parts["proof"]) if parts["proof"] else None
             parts["layers"] = LayerReport.from_json(parts["layers"]) if parts["layers"] else None
             return cls(**parts)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PlanError(
                 f"The manifest is incomplete or was changed: {error}.", hint="Convert the model again."
             ) from error
@@ -154,6 +154,8 @@ class PlanManifest:
                 hint="Copy the manifest together with the plan, or convert the model again.",
             )
         manifest = cls.from_json(read_json(path), plan.parent)
+        if not plan.is_file():
+            raise PlanError(f"{plan} is not there; only its manifest is.", hint="Copy the plan too, or convert again.")
         if plan.stat().st_size != manifest.bytes or sha256_file(plan) != manifest.sha256:
             raise PlanError(
                 f"{plan.name} is not the plan that {path.name} describes: its SHA-256 or size differs.",

@@ -46,9 +46,13 @@ class SamplePlan:
     std: float
     cases: tuple[SampleCase, ...]
 
-    def feeds(self, case: SampleCase) -> dict[str, np.ndarray]:
-        """Input name → array for one case."""
-        return {spec.name: self._draw(spec, index, case) for index, spec in enumerate(self.inputs)}
+    def feeds(self, case: SampleCase, only: str | None = None) -> dict[str, np.ndarray]:
+        """Input name → array for one case; ``only`` draws a single input."""
+        return {
+            spec.name: self._draw(spec, index, case)
+            for index, spec in enumerate(self.inputs)
+            if only in (None, spec.name)
+        }
 
     def _draw(self, spec: TensorSpec, index: int, case: SampleCase) -> np.ndarray:
         rng = np.random.default_rng([self.seed, index, self.cases.index(case)])

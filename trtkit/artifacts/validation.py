@@ -85,6 +85,8 @@ class ValidationReport:
         numbers = f"relative L2 error {needed}, tolerance {self.tolerance_relative_l2:.2g}"
         if self.subject == "source":
             return f"plan built, not executed: {self.why_not_executed}; its ONNX is the source itself"
+        if self.status == "not_executed" and not self.checks:
+            return f"plan built, not executed: {self.why_not_executed}"
         if self.status == "not_executed":
             agreed = "agrees" if self.onnx_passed else "DISAGREES"
             return (

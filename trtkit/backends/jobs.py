@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from trtkit.artifacts.samples import SamplePlan
+from trtkit.artifacts.model import TensorSpec
+from trtkit.artifacts.samples import SampleCase, SamplePlan
 from trtkit.backends import registry
 from trtkit.backends.base import BuildOptions, LoadOptions
 from trtkit.worker.protocol import Reporter
@@ -29,6 +30,12 @@ def layers(report: Reporter, *, family: str, plan: str) -> dict[str, Any] | None
     """The layers of a plan from its loaded engine, as JSON."""
     found = registry.get(family).layers(Path(plan))
     return found.to_json() if found is not None else None
+
+
+def drawn(spec: TensorSpec, wanted: SamplePlan, case: SampleCase) -> np.ndarray | None:
+    """One input's seeded values in the type that a runner takes; ``None`` for an input that the plan does not draw."""
+    feeds = wanted.feeds(case, only=spec.name)
+    return feeds[spec.name].astype(spec.dtype, copy=False) if spec.name in feeds else None
 
 
 def execute(
@@ -66,7 +73,8 @@ def execute(
     with runner:
         for index, case in enumerate(wanted.cases):
             report.progress(f"Running on {runner.where}", index, len(wanted.cases))
-            feeds = wanted.feeds(case)
+            # The same values for every side, in the types that this side takes (an fp16 plan's may be float16).
+            feeds = {spec.name: value for spec in runner.inputs if (value := drawn(spec, wanted, case)) is not None}
             outputs |= {f"{index}/{name}": value for name, value in runner.run(feeds).items()}
         report.progress(f"Running on {runner.where}", len(wanted.cases), len(wanted.cases))
     np.savez(results, **outputs)  # type: ignore[arg-type]

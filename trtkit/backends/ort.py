@@ -154,12 +154,14 @@ def session(onnx: Path, *, cuda_options: Mapping[str, Any] | None = None, spinni
     """
     try:
         import onnxruntime as ort
-    except ImportError as error:
+
+        options = ort.SessionOptions()
+    except (ImportError, AttributeError) as error:  # an uninstall of one of two twins leaves an empty namespace
         raise BackendUnavailableError(
-            f"ONNX Runtime is needed as the reference, and it does not import: {error}.",
-            hint="Run: pip install onnxruntime-gpu (or onnxruntime where there is no such wheel).",
+            f"ONNX Runtime is needed as the reference, and it is missing or damaged: {error}.",
+            hint="Run: pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu "
+            "(or onnxruntime where there is no such wheel).",
         ) from error
-    options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))

@@ -70,7 +70,7 @@ class TrtBackend:
 
     def _install_line(self) -> str:
         return (
-            "Run: pip install 'trtkit[tensorrt]' where NVIDIA's own package index can be reached: "
+            "Run: pip install tensorrt where NVIDIA's own package index can be reached: "
             "TensorRT's libraries are not on PyPI."
         )
 

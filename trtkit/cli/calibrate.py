@@ -137,7 +137,7 @@ def calibrate(
         output=output,
         command=context.obj,
     )
-    with Screen(quiet=json, verbose=verbose) as screen:
+    with Screen(verbose=verbose) as screen:
         result = run_calibrate(request, screen)
     if json:
         from json import dumps

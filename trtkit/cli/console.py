@@ -24,12 +24,12 @@ _ERROR_LINE_WIDTH = 160
 
 def out() -> Console:
     """The console for results."""
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False)  # paths and names may hold [brackets]
 
 
 def show_error(error: TrtkitError) -> None:
     """Message, the last log lines that say more than the message does, and the way out."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     console.print(Text.assemble(("error: ", "bold red"), error.message))
     shown = [line for line in error.log if line.strip() and line.strip() not in error.message]
     for line in shown[-_ERROR_LOG_LINES:]:
@@ -39,11 +39,12 @@ def show_error(error: TrtkitError) -> None:
 
 def facts(title: Text | str, rows: Iterable[tuple[str, str | Text]]) -> Table:
     """A title over two columns: what, and its value; long values wrap in their own column."""
+    title = Text(title) if isinstance(title, str) else title
     table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(f"  {name}", value)
+        table.add_row(f"  {name}", Text(value) if isinstance(value, str) else value)
     return table
 
 
@@ -56,7 +57,7 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False)
         self._quiet = quiet
         self._verbose = verbose
         self._live = self._console.is_terminal and not quiet

@@ -215,7 +215,7 @@ def convert(
         batch=batch,
         shapes=tuple(shapes or ()),
         options={
-            "compute_capability": tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip()),
+            "compute_capability": _targets(compute_capability),
             "workspace_bytes": parse_bytes(workspace) if workspace else None,
             "optimization_level": optimization_level,
             "timing_cache": timing_cache,
@@ -233,7 +233,7 @@ def convert(
         force=force,
         command=context.obj,
     )
-    with Screen(quiet=json, verbose=verbose) as screen:
+    with Screen(verbose=verbose) as screen:
         result = run_convert(request, screen)
     console = out()
     if json:
@@ -246,6 +246,15 @@ def convert(
         return EXIT_VERDICT_NO
     failed = report.status == "failed" or not report.onnx_passed
     return EXIT_VERDICT_NO if failed or (require_validation and report.status != "passed") else 0
+
+
+def _targets(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    targets = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not targets:
+        raise UsageError("--compute-capability names no target.", hint="Write for example 8.6,8.9, or current.")
+    return targets
 
 
 def _dumps(result: ConvertResult) -> str:

@@ -45,8 +45,7 @@ def doctor(json: Json = False) -> None:
         rows.extend(("", Text(f"way out: {can.way_out}", "dim")) for _ in (0,) if can.way_out)
         rows.extend(("", Text(note, "dim")) for note in can.notes)
     console.print(facts("engine families", rows))
-    console.print(
-        f"auto takes [bold]{found.chosen}[/bold]: {found.chosen_because}" if found.chosen else found.chosen_because
-    )
+    verdict = Text.assemble("auto takes ", (found.chosen, "bold"), ": ") if found.chosen else Text()
+    console.print(verdict + Text(found.chosen_because))
     for problem in found.problems:
         console.print(Text.assemble(("problem: ", "bold red"), problem))

@@ -62,7 +62,10 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
     ]
     if manifest.proof is not None:
         rows.append(("precision", f"asked {manifest.precision}; {manifest.proof.sentence}"))
-    return [*rows, ("validation", manifest.validation.sentence)]
+    rows.append(("validation", f"at the build: {manifest.validation.sentence}"))
+    if found.later is not None:
+        rows.append(("", f"later: {found.later.sentence}"))
+    return rows
 
 
 def _sums(found: Inspection) -> Table:

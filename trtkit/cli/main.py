@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import signal
@@ -13,12 +14,14 @@ import typer
 
 from trtkit import __version__
 from trtkit.cli import calibrate, convert, doctor, export, inspect, models, validate
-from trtkit.errors import EXIT_INTERRUPTED, TrtkitError, UsageError
+from trtkit.errors import EXIT_INTERRUPTED, RunError, TrtkitError, UsageError
 
 # Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
 _ParserError: type[Any] = getattr(typer, "TyperException", None) or importlib.import_module("click").ClickException
 
 __all__ = ["app", "main", "run"]
+
+_SYSTEM_SAYS_NO = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
 app = typer.Typer(
     name="trtkit",
@@ -67,6 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
         hint = f"Run trtkit {arguments[0]} --help." if arguments[0] in known else "Run trtkit --help."
         return _refuse(UsageError(error.format_message(), hint=hint), as_json="--json" in arguments)
+    except OSError as error:
+        if error.errno not in _SYSTEM_SAYS_NO:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        refused = RunError(
+            f"The system refuses: {error.strerror}{where}.", hint="Free space, or choose another folder."
+        )
+        return _refuse(refused, as_json="--json" in arguments)
     except (typer.Abort, KeyboardInterrupt):
         result = EXIT_INTERRUPTED
     if result == EXIT_INTERRUPTED:
@@ -88,4 +99,5 @@ def run() -> None:
     """The console script: :func:`main` with this process's arguments, and a polite end on SIGTERM."""
     if sys.platform != "win32":
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.default_int_handler)  # a closed ssh session
     sys.exit(main())

@@ -20,6 +20,7 @@ def models(json: Json = False) -> None:
         print(dumps([definition.to_json() for definition in found], indent=2))
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="cyan")
     for name in ("name", "parameters", "MACs an image", "input"):
@@ -36,4 +37,4 @@ def models(json: Json = False) -> None:
     console.print(table)
     console.print()
     for definition in found:
-        console.print(f"[bold]{definition.name}[/bold]: {definition.summary}")
+        console.print(Text.assemble((definition.name, "bold"), f": {definition.summary}"))

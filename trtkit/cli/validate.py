@@ -56,7 +56,7 @@ def validate(
     from trtkit.cli.console import Screen, out
     from trtkit.pipeline import validate_plan
 
-    with Screen(quiet=json, verbose=verbose) as screen:
+    with Screen(verbose=verbose) as screen:
         report = validate_plan(
             plan,
             screen,

@@ -21,7 +21,7 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], *, keep_outputs: boo
     Args:
         model: a model with its weights; it is not changed.
         tensors: names of tensors that nodes of the main graph make, or of graph inputs.
-        keep_outputs: keep the model's own outputs, before the new ones.
+        keep_outputs: keep the model's own outputs, before the new ones; they stay also where only inputs are asked for.
 
     Raises:
         ModelError: a tensor is made by no node of the main graph.
@@ -35,7 +35,7 @@ def observe(model: onnx.ModelProto, tensors: Sequence[str], *, keep_outputs: boo
             hint="Use a calibration table that was made for this model, or calibrate again.",
         )
     types = _element_types(model)
-    own = list(model.graph.output) if keep_outputs else []
+    own = list(model.graph.output) if keep_outputs or not made & set(tensors) else []  # a model has an output
     shown = {value.name for value in own}
     new = [
         helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), None)

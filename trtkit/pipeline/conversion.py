@@ -11,12 +11,12 @@ from pathlib import Path
 
 from trtkit import environment
 from trtkit.artifacts.exported import CastModel, ExportedModel
-from trtkit.artifacts.files import publish, sha256_json, staging, write_json
-from trtkit.artifacts.plan import PlanManifest, manifest_path
+from trtkit.artifacts.files import publish, read_json, sha256_json, staging, write_json
+from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions, Capabilities
-from trtkit.errors import BuildError, PlanError, RunError, UsageError
+from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError, UsageError
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, lower_quantized
 from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult
@@ -44,6 +44,8 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
     listener = listener or Silence()
     _check(request)
     identity = request.source.identity()
+    if request.source.seed and (request.source.definition is None or request.source.weights is not None):
+        raise UsageError("--seed chooses random weights, and these weights are not random.", hint="Leave --seed out.")
     listener.stage("Looking for an engine family")
     can, why = choose(request.family)
     if request.family == "auto" and can.suffix == ".onnx":
@@ -67,8 +69,11 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
     )
     if not request.force and (manifest := _reusable(plan, key)) is not None:
         return ConvertResult(plan, manifest, True, why, time.perf_counter() - started)
+    if not request.force:
+        _refuse_foreign(request.output / _onnx_name(request), request.source.name)
     with staging(request.output) as folder:
         manifest = _convert(request, can, folder / plan.name, key, listener)
+        validation_path(plan).unlink(missing_ok=True)  # it speaks of the plan that is replaced now
         publish(folder, request.output, last=manifest_path(plan).name)
     onnx = manifest.onnx.moved_to(request.output / manifest.onnx.path.name)
     return ConvertResult(plan, replace(manifest, onnx=onnx), False, why, time.perf_counter() - started)
@@ -96,6 +101,20 @@ def _check(request: ConvertRequest) -> None:
             f"The ONNX that the plan is built from would be written over its source {onnx}.",
             hint="Give another folder with -o/--output.",
         )
+
+
+def _refuse_foreign(onnx: Path, name: str) -> None:
+    """A file that trtkit did not write is not overwritten: its own are named in a manifest beside them."""
+    if not onnx.exists() or (onnx.parent / f"{name}.calibration.json").exists():
+        return
+    for manifest in onnx.parent.glob(f"{name}.*.json"):
+        with contextlib.suppress(PlanError):
+            if read_json(manifest).get("onnx", {}).get("path") == onnx.name:
+                return
+    raise UsageError(
+        f"{onnx} exists, and no manifest beside it says that trtkit wrote it; the ONNX of this plan would replace it.",
+        hint="Move it away, give another folder with -o/--output, or add --force.",
+    )
 
 
 def _label(request: ConvertRequest) -> str:
@@ -166,6 +185,8 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
     with _timed("validate", timings):
         listener.stage("Validating")
         report = _validate(wanted, can, listener)
+    if options.runtime_cache is not None and report.status == "not_executed":
+        listener.note("nothing was executed, so the runtime cache was neither read nor written")
     layers = built.outcome.layers
     proof = prove(nodes, layers, request.precision) if layers is not None else None
     if proof is not None and request.precision in QUANTIZED and not proof.fraction(request.precision):
@@ -207,8 +228,8 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
 def _validate(wanted: ValidationRequest, can: Capabilities, listener: Listener) -> ValidationReport:
     try:
         return validate(wanted, can, listener.event)
-    except (PlanError, RunError) as error:  # the plan is built: it is kept, and its manifest says what happened
-        return could_not(wanted, error)
+    except (PlanError, RunError, BackendUnavailableError) as error:
+        return could_not(wanted, can, error)  # the plan is built: it is kept, and its manifest says what happened
 
 
 def _options(request: ConvertRequest, profile: OptimizationProfile, can: Capabilities) -> BuildOptions:

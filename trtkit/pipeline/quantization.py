@@ -201,7 +201,7 @@ def lower_quantized(
         )
     name = exported.source.name
     fp32 = io.save(exported.model, scratch / f"{name}.fp32.onnx", name=name, precision="fp32")
-    reference = exported.original or fp32.path
+    reference = exported.original if exported.original and exported.loadable else fp32.path
     source = exported.source if exported.original else replace(exported.source, sha256=fp32.sha256)
     placement = placed(exported, how, precision)
     if how.table is not None:

@@ -59,6 +59,12 @@ def validate_plan(
             f"{onnx.path.name}, from which {plan.name} was built, is missing beside it.",
             hint="Copy it there, or convert the model again.",
         )
+    if io.sha256_of(onnx.path) != onnx.sha256:
+        raise PlanError(
+            f"{onnx.path.name} is not the ONNX that {plan.name} was built from: its SHA-256 differs from the "
+            "manifest's. Another convert into this folder has replaced it.",
+            hint="Convert again with --force, and keep models of one name in folders of their own.",
+        )
     listener.stage(f"Looking at the {manifest.family} family")
     can = probe(manifest.family)
     if can.version is not None and can.version != manifest.version and can.cannot_run is None:
@@ -91,6 +97,7 @@ def validate_plan(
     record = {
         "schema": 1,
         "plan": plan.name,
+        "plan_sha256": manifest.sha256,
         "report": report.to_json(),
         "environment": environment.describe().to_json(),
     }
@@ -118,7 +125,13 @@ def _reference(manifest: PlanManifest, given: Path | None, stack: contextlib.Exi
                 f"{given} is not the model that {manifest.file} was made from: its SHA-256 differs.",
                 hint="Give the ONNX that was converted, or convert again.",
             )
-        return given
+        if "make_node_names_unique" not in manifest.onnx.transforms:
+            return given
+        exported = export(SourceRequest(str(given)), for_tensorrt=False)
+        if exported.loadable:
+            return given
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trtkit-")))
+        return io.save(exported.model, folder / "reference.onnx", name=source.name, precision="fp32").path
     if source.weights is not None:
         raise PlanError(
             f"{manifest.file} was made from {source.definition} with the weights {source.weights}, which are not here.",

@@ -36,7 +36,7 @@ def adopt(exported: ExportedModel, path: Path, precision: str, note: Callable[[s
         raise ModelError(
             f"{source.name} is quantized already: its Q/DQ pairs (the first is {first.name!r}) make it "
             f"{source.precision}, not {precision}.",
-            hint=f"Add --precision {source.precision}, or convert the float model that it was made from.",
+            hint=f"Add --precision {source.precision}, or convert the float32 model that it was made from.",
         )
     breaches = check(exported.model)
     fatal = [breach for breach in breaches if breach.fatal]

@@ -50,6 +50,8 @@ def cast(
             hint="Add --precision fp16, or convert the float32 model that it was made from.",
         )
     reference = exported.original
+    if reference is not None and not exported.loadable:
+        reference = io.save(model, scratch / "prepared.onnx", name=source.name, precision=source.precision).path
     if numbers == "fp16" and source.precision == "fp32":
         if reference is None:
             truth = io.save(model, scratch / f"{source.name}.fp32.onnx", name=source.name, precision="fp32")

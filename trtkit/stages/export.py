@@ -130,6 +130,7 @@ def export(request: SourceRequest, *, for_tensorrt: bool = True) -> ExportedMode
         return ExportedModel(model, source, None, transforms)
     path = Path(request.text)
     model = io.load(path)
+    names = [node.name for node in model.graph.node if node.name]
     model, transforms = prepare.prepare(model, path.name, for_tensorrt=for_tensorrt)
     source = Source(
         name=name,
@@ -142,7 +143,7 @@ def export(request: SourceRequest, *, for_tensorrt: bool = True) -> ExportedMode
         precision=_numbers_of(model),
         input_std=_PLAIN_STD,
     )
-    return ExportedModel(model, source, path, transforms)
+    return ExportedModel(model, source, path, transforms, loadable=len(names) == len(set(names)))
 
 
 def verify(path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trtkit.artifacts.files import read_json
 from trtkit.artifacts.layers import LayerReport
-from trtkit.artifacts.plan import PlanManifest, manifest_path
+from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
 from trtkit.artifacts.plan_header import PlanHeader, read_header
+from trtkit.artifacts.validation import ValidationReport
 from trtkit.errors import PlanError
 
 __all__ = ["Inspection", "inspect"]
@@ -24,6 +27,7 @@ class Inspection:
         header: its first bytes; ``None`` for an ONNX artifact, which has none.
         manifest: what stands beside it; ``None`` if there is none.
         why_no_manifest: a sentence in that case.
+        later: the validation that a later run made of this very plan; ``None`` without one.
     """
 
     path: Path
@@ -31,6 +35,7 @@ class Inspection:
     header: PlanHeader | None
     manifest: PlanManifest | None
     why_no_manifest: str | None
+    later: ValidationReport | None = None
 
     @property
     def family_text(self) -> str:
@@ -67,6 +72,7 @@ class Inspection:
             "header": asdict(self.header) if self.header else None,
             "manifest": self.manifest.to_json() if self.manifest else None,
             "why_no_manifest": self.why_no_manifest,
+            "later_validation": self.later.to_json() if self.later else None,
         }
 
 
@@ -87,4 +93,16 @@ def inspect(plan: Path) -> Inspection:
         why = f"none: {manifest_path(plan).name} is not beside it, so only the first bytes speak"
         return Inspection(plan, plan.stat().st_size, header, None, why)
     manifest = PlanManifest.read(plan)
-    return Inspection(plan, plan.stat().st_size, header, manifest, None)
+    return Inspection(plan, plan.stat().st_size, header, manifest, None, _later(plan, manifest))
+
+
+def _later(plan: Path, manifest: PlanManifest) -> ValidationReport | None:
+    """The report in ``….validation.json`` if it speaks of this plan and can be read."""
+    path = validation_path(plan)
+    if not path.exists():
+        return None
+    with contextlib.suppress(PlanError, KeyError, TypeError, ValueError, AttributeError):
+        record = read_json(path)
+        if record.get("plan_sha256") == manifest.sha256:
+            return ValidationReport.from_json(record["report"])
+    return None

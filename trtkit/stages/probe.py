@@ -57,7 +57,11 @@ def choose(family: str) -> tuple[Capabilities, str]:
         if module is not None and importlib.util.find_spec(module) is None:
             reasons.append(f"{name} is not installed")
             continue
-        found = probe(name)
+        try:
+            found = probe(name)
+        except BackendUnavailableError as error:  # a library that crashes when it is looked at
+            reasons.append(f"{name}: {error.message}")
+            continue
         if found.cannot_build is None:
             return found, "; ".join([*reasons, f"{name} {found.version} can build here"])
         reasons.append(f"{name}: {found.cannot_build}")

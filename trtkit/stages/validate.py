@@ -144,17 +144,18 @@ def validate(
     )
 
 
-def could_not(request: ValidationRequest, error: TrtkitError) -> ValidationReport:
-    """The report on a plan that was built a moment ago, and whose loading or execution failed: it failed, and why."""
+def could_not(request: ValidationRequest, capabilities: Capabilities, error: TrtkitError) -> ValidationReport:
+    """The report on a plan that was built a moment ago, where the comparison itself failed: what failed, and why."""
+    why_not = _why_not(request, capabilities)
     return ValidationReport(
-        status="failed",
-        subject="plan",
-        why_not_executed=error.message,
+        status="failed" if why_not is None else "not_executed",
+        subject="plan" if why_not is None else "onnx",
+        why_not_executed=error.message if why_not is None else f"{why_not}; its ONNX was not compared: {error.message}",
         where=None,
         reference="nothing",
         reference_sha256=request.reference_sha256,
         candidate_sha256=request.plan_sha256,
-        tolerance_relative_l2=request.tolerance or TOLERANCES[request.precision],
+        tolerance_relative_l2=request.tolerance if request.tolerance is not None else TOLERANCES[request.precision],
         needed_relative_l2=None,
         seed=request.seed,
         input_std=request.input_std,
@@ -292,4 +293,4 @@ def _observe(asked: str, why_not: str | None, needed: float | None) -> tuple[str
         return "fp32", f"{size}, which rounding in FP32 alone explains (below {_FP32_BELOW:.0e})"
     if _TF32_ABOVE < needed < _TF32_BELOW:
         return "tf32", f"{size}, the size that TF32's 10-bit mantissa gives ({_TF32_ABOVE:.0e} to {_TF32_BELOW:.0e})"
-    return None, f"{size}, which neither FP32 nor TF32 explains"
+    return None, f"{size}: too large for FP32, and not the size that TF32 gives"

@@ -8,6 +8,7 @@ parent (Linux), and everywhere a thread watches for the end of standard input.
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import importlib
 import os
@@ -102,6 +103,11 @@ def main() -> int:
         answer = {"event": "result", "value": value}
     except TrtkitError as error:
         answer = {"event": "error", "error": error.to_wire()}
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            answer = {"event": "crash", "traceback": traceback.format_exc()}
+        else:
+            answer = {"event": "full", "text": str(error)}
     except MemoryError as error:
         answer = {"event": "out_of_memory", "text": str(error)}
     except Exception:

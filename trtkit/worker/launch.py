@@ -164,6 +164,10 @@ def _judge(answer: dict[str, Any], what: str, died: type[TrtkitError], log: tupl
             hint="Free memory, or use a smaller model or maximum batch.",
             log=log,
         )
+    if answer["event"] == "full":
+        raise died(
+            f"The disk is full in {what}: {answer['text']}.", hint="Free space, or choose another folder.", log=log
+        )
     if answer["event"] == "crash":
         raise WorkerCrashError(f"{what}: a bug in trtkit, met in its worker process\n{answer['traceback']}")
     return WorkerResult(answer["value"], answer["seconds"], answer["peak_rss_bytes"], log)
