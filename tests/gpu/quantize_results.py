@@ -73,8 +73,8 @@ def table(results: list[dict[str, Any]]) -> str:
     if first is not None:
         head += [f"{first['device']}, driver {first['driver']}; {first['family']} {first['version']}.", ""]
     head += [
-        "Made by `python -m tests.gpu.quantize_results OUT --weights W --data PHOTOS`. SqueezeNet has ImageNet weights and",
-        "was calibrated on photographs, the others have seeded weights and synthetic samples; relative L2 error (SQNR) of",
+        "Made by `python -m tests.gpu.quantize_results OUT --weights W --data PHOTOS`. SqueezeNet: ImageNet weights,",
+        "calibrated on photographs; the others: seeded weights, synthetic samples. Relative L2 error (SQNR) of",
         "the worst batch.",
         "",
     ]

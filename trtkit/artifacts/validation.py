@@ -44,7 +44,8 @@ class ValidationReport:
         where: what executed the candidate.
         reference: what executed the reference: ONNX Runtime's version and the provider that its session reported.
         reference_sha256, candidate_sha256: of the two files.
-        tolerance_relative_l2: the largest ‖candidate − reference‖ / ‖reference‖ that passes.
+        tolerance_relative_l2: the largest ‖candidate − reference‖ / ‖reference‖ that passes; ``None`` where only NaN
+            and infinity fail, because the difference is a quantization error.
         needed_relative_l2: the smallest tolerance that would have passed; ``None`` if none would (NaN or infinity).
         seed, input_std: of the inputs.
         precision_asked: what the plan was asked to be.
@@ -61,7 +62,7 @@ class ValidationReport:
     reference: str
     reference_sha256: str
     candidate_sha256: str
-    tolerance_relative_l2: float
+    tolerance_relative_l2: float | None
     needed_relative_l2: float | None
     seed: int
     input_std: float
@@ -76,19 +77,27 @@ class ValidationReport:
         """Whether what was executed, plan or ONNX, agreed with the reference (the source agrees with itself)."""
         if self.subject == "source":
             return True
-        return self.needed_relative_l2 is not None and self.needed_relative_l2 <= self.tolerance_relative_l2
+        tolerance = self.tolerance_relative_l2
+        return self.needed_relative_l2 is not None and (tolerance is None or self.needed_relative_l2 <= tolerance)
 
     @property
     def sentence(self) -> str:
         """The verdict for people."""
         needed = "no tolerance" if self.needed_relative_l2 is None else f"{self.needed_relative_l2:.2g}"
-        numbers = f"relative L2 error {needed}, tolerance {self.tolerance_relative_l2:.2g}"
+        if self.tolerance_relative_l2 is not None:
+            numbers = f"relative L2 error {needed}, tolerance {self.tolerance_relative_l2:.2g}"
+        else:
+            numbers = f"quantization error on random inputs {needed}, relative L2; on data see the calibration report"
         if self.subject == "source":
             return f"plan built, not executed: {self.why_not_executed}; its ONNX is the source itself"
         if self.status == "not_executed" and not self.checks:
             return f"plan built, not executed: {self.why_not_executed}"
         if self.status == "not_executed":
             agreed = "agrees" if self.onnx_passed else "DISAGREES"
+            if self.tolerance_relative_l2 is None and self.onnx_passed:
+                return (
+                    f"plan built, not executed: {self.why_not_executed}; its Q/DQ ONNX runs in ONNX Runtime ({numbers})"
+                )
             return (
                 f"plan built, not executed: {self.why_not_executed}; "
                 f"the ONNX that it was built from {agreed} with the source in ONNX Runtime ({numbers})"

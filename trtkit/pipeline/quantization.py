@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Quantization", "calibrated", "check_table", "lower_quantized", "placed"]
 
 
+_PIXEL_STD = 58.0  # of photographs' 8-bit pixels, as ImageNet's published deviations (57 to 58) have it
+
+
 @dataclass(frozen=True)
 class Quantization:
     """How to quantize, and from what.
@@ -215,6 +218,8 @@ def lower_quantized(
         write_json(path.with_name(f"{name}.calibration-report.json"), report.to_json())
         checkpoint.unlink(missing_ok=True)
     check_table(table, source, placement, precision, listener)
+    if exported.original is not None and table.preprocessing is not None:
+        source = replace(source, input_std=spread_of(Preprocessing.from_json(dict(table.preprocessing))))
     onnx = quantize(
         exported,
         source,
@@ -225,6 +230,13 @@ def lower_quantized(
         high_precision=how.high_precision,
     )
     return CastModel(onnx, reference, source)
+
+
+def spread_of(preprocessing: Preprocessing) -> float:
+    """Standard deviation of the inputs that a preprocessing makes of photographs, whose pixels have about 58."""
+    return round(
+        abs(preprocessing.scale) * _PIXEL_STD * sum(1 / s for s in preprocessing.std) / len(preprocessing.std), 3
+    )
 
 
 def _preprocessing(source: Source, how: Quantization, inputs: tuple[TensorSpec, ...]) -> Preprocessing | None:
