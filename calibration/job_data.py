@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from calibration.source import DataSpec
+from calibration.source import Batch, DataSpec
 from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.preprocessing import Preprocessing
 
@@ -27,6 +27,7 @@ class JobData:
         holdout: share (below 1) or number of samples that calibration does not see.
         seed: of the split.
         batch: samples at a time.
+        fixed: the model takes exactly so many; smaller batches (at the end, or with samples left out) are dropped.
     """
 
     spec: DataSpec
@@ -35,6 +36,7 @@ class JobData:
     holdout: float
     seed: int
     batch: int
+    fixed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -45,6 +47,7 @@ class JobData:
             "holdout": self.holdout,
             "seed": self.seed,
             "batch": self.batch,
+            "fixed": self.fixed,
         }
 
     @classmethod
@@ -58,7 +61,14 @@ class JobData:
             holdout=value["holdout"],
             seed=value["seed"],
             batch=value["batch"],
+            fixed=value["fixed"],
         )
+
+    def batches(self, dataset: Dataset, indices: Sequence[int]) -> Iterator[Batch]:
+        """The samples as batches that the model takes."""
+        for batch in dataset.batches(indices, self.batch):
+            if not self.fixed or len(batch.ids) == self.batch:
+                yield batch
 
     def open(self) -> tuple[Dataset, tuple[int, ...], tuple[int, ...]]:
         """The data set, and the indices of its calibration and of its held-out samples.

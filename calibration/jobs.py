@@ -77,7 +77,7 @@ def collect(
     saved = time.monotonic()
     place = {index: position for position, index in enumerate(calibration)}
     with registry.get("onnxruntime").load(Path(observed), LoadOptions()) as runner:
-        for batch in _looked_at(dataset.batches(calibration[done:], wanted.batch), wanted, report, first=done == 0):
+        for batch in _looked_at(wanted.batches(dataset, calibration[done:]), wanted, report, first=done == 0):
             started = time.perf_counter()
             outputs = {**batch.feeds, **runner.run(batch.feeds)}
             inferred = time.perf_counter()
@@ -157,7 +157,7 @@ def score(
     scales = {label: _scale_feeds(thresholds, dtype) for label, thresholds in amax.items()}
     with _load(reference) as float_model, _load(candidate) as quantized:
         done = 0
-        for batch in dataset.batches(held_out, wanted.batch):
+        for batch in wanted.batches(dataset, held_out):
             truth = scores_of(float_model.run(batch.feeds), softmax_axes)
             for label, scorer in scorers.items():
                 got = quantized.run({**batch.feeds, **scales[label]})
@@ -189,7 +189,7 @@ def improve(
     wanted = JobData.from_json(data)
     dataset, calibration, _ = wanted.open()
     chosen = _spread(calibration, samples)
-    batches = [batch.feeds for batch in dataset.batches(chosen, wanted.batch)]
+    batches = [batch.feeds for batch in wanted.batches(dataset, chosen)]
     with _load(reference) as float_model:
         truth = [scores_of(float_model.run(feeds), softmax_axes) for feeds in batches]
     with _load(candidate) as quantized:

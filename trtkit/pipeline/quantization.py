@@ -117,8 +117,10 @@ def calibrated(
     assert how.data is not None
     inputs, outputs = io.specs(exported.model)
     preprocessing = _preprocessing(source, how, inputs)
+    first = inputs[0].shape[0] if inputs[0].shape else 1
+    batch = how.batch if isinstance(first, str) else first  # a fixed batch is what the model takes, and nothing else
     request = CalibrateRequest(
-        data=JobData(how.data, inputs, preprocessing, how.holdout, how.seed, how.batch),
+        data=JobData(how.data, inputs, preprocessing, how.holdout, how.seed, batch, fixed=isinstance(first, int)),
         methods=methods,
         dtype=dtype,
         softmax_axes=softmax_axes(exported.model),
