@@ -19,6 +19,10 @@ __all__ = ["convert"]
 
 _BUILD = "Build options (refused where the family cannot honour them)"
 _QUANTIZE = "INT8 and FP8"
+_NOISE = (
+    "the inputs are seeded noise (standard deviation {std:g}), on which a model may say next to nothing: look at the "
+    "measures with trtkit validate, and set the limit with --tolerance if they are small enough for you"
+)
 _SHAPES = "Shapes of dynamic inputs"
 
 
@@ -299,6 +303,8 @@ def _show(result: ConvertResult) -> object:
             ("observed", "nothing yet: only an execution can tell FP32 from TF32 (trtkit validate, on the GPU)")
         )
     rows.append(("validation", Text(report.sentence, colour)))
+    if not report.onnx_passed and report.checks:
+        rows.append(("what now", _NOISE.format(std=report.input_std)))
     rows.append(("built from", f"{manifest.onnx.path.name} (opset {manifest.onnx.opset})"))
     rows.append(("manifest", f"{manifest.file}.json"))
     return facts(title, rows)
