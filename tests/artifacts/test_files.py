@@ -1,0 +1,217 @@
+"""Nobody sees half of an artifact: scratch files, staging folders, publishing, and JSON."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trtkit.artifacts import files
+from trtkit.errors import PlanError, UsageError
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX process ids and permissions")
+mortal = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _dead_pid() -> int:
+    with subprocess.Popen([sys.executable, "-S", "-c", "pass"]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_hashes_agree_with_hashlib(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    expected = hashlib.sha256(data).hexdigest()
+    assert files.sha256_bytes(data) == files.sha256_bytes(memoryview(data)) == files.sha256_file(path) == expected
+
+
+def test_the_hash_of_json_does_not_know_the_order_of_keys() -> None:
+    assert files.sha256_json({"a": 1, "b": [2, None]}) == files.sha256_json({"b": [2, None], "a": 1})
+    assert files.sha256_json({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
+    assert files.sha256_json([1, 2]) != files.sha256_json([2, 1])
+
+
+def test_atomic_path_appears_whole(tmp_path: Path) -> None:
+    final = tmp_path / "new" / "deep" / "m.plan"
+    with files.atomic_path(final) as scratch:
+        assert (scratch.parent, scratch.suffix, scratch.name[0]) == (final.parent, ".plan", ".")
+        scratch.write_bytes(b"half")
+        assert not final.exists()
+    assert final.read_bytes() == b"half"
+    assert _names(final.parent) == ["m.plan"]
+
+
+def test_scratch_names_are_new_each_time(tmp_path: Path) -> None:
+    with files.atomic_path(tmp_path / "m") as one, files.atomic_path(tmp_path / "m") as two:
+        assert one != two
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+def test_atomic_path_leaves_nothing_behind(tmp_path: Path, failure: type[BaseException]) -> None:
+    final = tmp_path / "m.plan"
+    final.write_bytes(b"older")
+    with pytest.raises(failure), files.atomic_path(final) as scratch:
+        scratch.write_bytes(b"half")
+        raise failure
+    assert _names(tmp_path) == ["m.plan"]
+    assert final.read_bytes() == b"older"
+
+
+def test_atomic_path_over_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"), files.atomic_path(tmp_path):
+        pytest.fail("the body must not run")
+
+
+def test_atomic_path_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(UsageError, match=r"Cannot write to the folder .*taken") as caught:
+        files.write_bytes(tmp_path / "taken" / "m.plan", b"x")
+    assert "--output" in caught.value.hint
+
+
+@posix
+@mortal
+def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UsageError, match="Permission denied"):
+            files.write_bytes(tmp_path / "m", b"x")
+        with pytest.raises(UsageError, match="Permission denied"), files.staging(tmp_path):
+            pytest.fail("the body must not run")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_full_disk_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "m.json"
+    files.write_json(path, {"older": 1})
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_json(path, {"newer": 2})
+    assert files.read_json(path) == {"older": 1}
+    assert _names(tmp_path) == ["m.json"]
+
+
+def test_staging_and_publish(tmp_path: Path) -> None:
+    (tmp_path / "a.plan").write_bytes(b"older")
+    with files.staging(tmp_path) as staged:
+        assert staged.parent == tmp_path and staged.name.startswith(".")
+        (staged / "a.plan").write_bytes(b"newer")
+        (staged / "b.onnx").write_bytes(b"onnx")
+        (staged / "scratch").mkdir()
+        assert (tmp_path / "a.plan").read_bytes() == b"older"
+        files.publish(staged, tmp_path, last="a.plan")
+    assert _names(tmp_path) == ["a.plan", "b.onnx"]
+    assert (tmp_path / "a.plan").read_bytes() == b"newer"
+
+
+def test_publish_moves_the_named_file_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[str] = []
+    replace = Path.replace
+
+    def record(self: Path, target: Path) -> Path:
+        moved.append(self.name)
+        return replace(self, target)
+
+    with files.staging(tmp_path) as staged:
+        for name in ("c", "a.json", "b"):
+            (staged / name).touch()
+        monkeypatch.setattr(Path, "replace", record)
+        files.publish(staged, tmp_path, last="a.json")
+    assert moved == ["b", "c", "a.json"]
+
+
+def test_publish_moves_nothing_where_a_folder_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    with files.staging(tmp_path) as staged:
+        (staged / "a").touch()
+        (staged / "b").touch()
+        with pytest.raises(UsageError, match="is a folder"):
+            files.publish(staged, tmp_path, last="a")
+        assert _names(staged) == ["a", "b"]
+    assert _names(tmp_path) == ["b"]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_staging_is_removed_whatever_happens(tmp_path: Path, failure: type[BaseException]) -> None:
+    with pytest.raises(failure), files.staging(tmp_path / "out") as staged:
+        (staged / "inner").mkdir()
+        (staged / "inner" / "half").touch()
+        raise failure
+    assert _names(tmp_path / "out") == []
+
+
+def test_staging_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(UsageError, match="Cannot write to the folder"), files.staging(tmp_path / "taken"):
+        pytest.fail("the body must not run")
+
+
+@posix
+def test_the_sweep_takes_only_what_the_dead_left(tmp_path: Path) -> None:
+    dead = tmp_path / f".trtkit-{_dead_pid()}-0badcafe"
+    alive = tmp_path / f".trtkit-{os.getppid()}-0badcafe"
+    users = tmp_path / ".trtkit-notes-2"
+    for folder in (dead, alive, users):
+        folder.mkdir()
+        (folder / "file").touch()
+    (tmp_path / "m.plan").touch()
+    with files.staging(tmp_path) as mine:
+        assert mine.is_dir()
+        assert _names(tmp_path) == sorted([alive.name, users.name, mine.name, "m.plan"])
+    assert (alive / "file").exists() and (users / "file").exists()
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    value = {"größe": [1, 2.5, None], "b": {"c": True}}
+    files.write_json(tmp_path / "v.json", value)
+    text = (tmp_path / "v.json").read_text(encoding="utf-8")
+    assert "größe" in text and text.endswith("}\n")
+    assert files.read_json(tmp_path / "v.json") == value == json.loads(text)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_json_has_no_word_for_nan(tmp_path: Path, number: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(tmp_path / "v.json", {"a": number})
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not readable JSON"),
+        (b'{"a": 1', "not readable JSON"),
+        (b"\xff\xfe\x00", "not readable JSON"),
+        (b"[1, 2]", "holds list, not a JSON object"),
+        (b"null", "holds NoneType, not a JSON object"),
+    ],
+)
+def test_files_that_are_no_json_object(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(PlanError, match=message) as caught:
+        files.read_json(path)
+    assert str(path) in caught.value.message and caught.value.hint
+
+
+def test_json_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"none\.json does not exist"):
+        files.read_json(tmp_path / "none.json")
+    with pytest.raises(PlanError, match="not readable JSON"):
+        files.read_json(tmp_path)
