@@ -67,14 +67,14 @@ class Accuracy:
 def scores_of(outputs: Mapping[str, np.ndarray], softmax_axes: Mapping[str, int]) -> Floats:
     """All floating-point outputs of a batch as one matrix [samples, scores]; a Softmax's are taken before it.
 
-    A score that underflowed in the Softmax counts as the mean, which is zero.
+    A probability that underflowed counts as the smallest that its type can hold.
     """
     columns = []
     for name, value in outputs.items():
         if value.dtype.kind != "f":
             continue
         if name in softmax_axes:
-            columns.append(np.nan_to_num(before_softmax(value, softmax_axes[name])).reshape(len(value), -1))
+            columns.append(before_softmax(value, softmax_axes[name]).reshape(len(value), -1))
         else:
             columns.append(value.astype(np.float64).reshape(len(value), -1))
     return np.concatenate(columns, axis=1)

@@ -78,3 +78,10 @@ def test_scores_are_taken_before_a_softmax_and_integers_left_out() -> None:
     scores = scores_of(outputs, {"prob": -1})
     assert scores.shape == (2, 3 + 4)
     np.testing.assert_allclose(scores[:, :3], logits - logits.mean(axis=1, keepdims=True), atol=1e-6)
+
+
+def test_a_saturated_softmax_still_names_the_best_class() -> None:
+    """All but one probability underflowed: the class that is left is the best one, wherever it stands."""
+    scores = scores_of({"prob": np.array([[0, 0, 1, 0], [1, 0, 0, 0]], np.float32)}, {"prob": 1})
+    assert scores.argmax(axis=1).tolist() == [2, 0]
+    assert scores[0, 2] > 0 > scores[0, 0]

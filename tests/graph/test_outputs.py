@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from tests.graph.models import model, tensor, value
-from trtkit.graph.outputs import before_softmax, softmax_axes
+from trtkit.graph.outputs import before_softmax, paired_scores, softmax_axes
 
 
 def _softmax(*after: str, opset: int = 17, **attributes: int) -> onnx.ModelProto:
@@ -101,9 +101,42 @@ def test_a_saturated_softmax_still_shows_an_error() -> None:
     np.testing.assert_allclose(apart, [[-4 / 3, -4 / 3, 8 / 3]], atol=1e-5)
 
 
-def test_underflow_is_nan_and_left_out_of_the_mean() -> None:
-    tiny = np.finfo(np.float32).tiny
-    found = before_softmax(np.array([[0.0, float(tiny) / 2, 0.25, 0.75], [0.25, 0.25, 0.25, float(tiny)]]), 1)
-    assert np.isnan(found[0, :2]).all()
-    np.testing.assert_allclose(found[0, 2:], np.log([0.25, 0.75]) - np.log([0.25, 0.75]).mean())
-    assert np.isfinite(found[1]).all()
+def test_what_underflowed_counts_as_the_smallest_normal_number() -> None:
+    tiny = float(np.finfo(np.float32).tiny)
+    found = before_softmax(np.array([[0.0, tiny / 2, 0.25, 0.75], [tiny, tiny, 0.25, 0.75]]), 1)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[1, 3] - found[1, 0], np.log(0.75 / tiny))
+
+
+def test_nan_stays_nan() -> None:
+    found = before_softmax(np.array([[np.nan, 0.5], [0.5, 0.5]]), 1)
+    assert np.isnan(found[0]).all() and (found[1] == 0).all()
+
+
+def test_both_sides_get_the_floor_of_the_coarser_type() -> None:
+    single = np.array([[1 - 1e-6, 1e-6]], np.float32)
+    wanted, found = paired_scores(single, single.astype(np.float16), 1)
+    np.testing.assert_allclose(wanted, found, atol=1e-6)
+    assert wanted[0, 0] - wanted[0, 1] == pytest.approx(-np.log(2**-14))
+    wanted, _ = paired_scores(single, single, 1)
+    assert wanted[0, 0] - wanted[0, 1] == pytest.approx(-np.log(1e-6), rel=1e-6)
+
+
+@pytest.mark.parametrize(("opset", "axis"), [(17, 1), (17, -1), (17, 0), (12, 1), (12, 2), (12, 0)])
+def test_pairs_of_sound_probabilities_are_kept_and_scaled_ones_are_not(opset: int, axis: int) -> None:
+    """Up to opset 12 a Softmax normalises over its axis and all after it."""
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=axis)
+    made = model([node], [value("x", (2, 3, 4))], [value("y", (2, 3, 4))], opset=opset)
+    scores = np.random.default_rng(3).normal(0, 2, (2, 3, 4)).astype(np.float32)
+    (probabilities,) = ReferenceEvaluator(made).run(None, {"x": scores})
+    (other,) = ReferenceEvaluator(made).run(None, {"x": scores + np.float32(1e-3) * scores**2})
+    wanted, found = paired_scores(probabilities, other, axis)
+    assert np.isfinite(found).all() and 0 < np.abs(wanted - found).max() < 0.1
+    assert np.isnan(paired_scores(probabilities, other * np.float32(0.9), axis)[1]).all()
+    assert np.isfinite(paired_scores(probabilities, probabilities.astype(np.float16), axis)[1]).all()
+
+
+def test_a_row_of_zeros_has_no_scores() -> None:
+    wanted = np.full((2, 4), 0.25, np.float32)
+    _, found = paired_scores(wanted, wanted * np.array([[1], [0]], np.float32), 1)
+    assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()

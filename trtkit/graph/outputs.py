@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-__all__ = ["before_softmax", "softmax_axes"]
+__all__ = ["before_softmax", "paired_scores", "softmax_axes"]
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
+_SUM_TOLERANCE = 1e-2  # twenty times what rounding to float16 does to a sum
 
 
 def softmax_axes(model: onnx.ModelProto) -> dict[str, int]:
@@ -33,13 +34,31 @@ def softmax_axes(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def before_softmax(probabilities: np.ndarray, axis: int) -> np.ndarray:
-    """The scores before the Softmax, centred along ``axis``; float64, same shape.
+def before_softmax(probabilities: np.ndarray, axis: int, *, floor: float = _SMALLEST) -> np.ndarray:
+    """The scores before the Softmax, centred along ``axis``; float64, same shape. NaN stays NaN.
 
-    Probabilities below the smallest normal float32 carry no information about their score: they become NaN, for the
-    caller to leave out.
+    Args:
+        probabilities: as the Softmax gave them.
+        axis: of the Softmax.
+        floor: what smaller probabilities count as. Of a probability that underflowed only this much is known: its
+            score is at most the floor's. To leave it out instead would be to forgive a plan that answers with zeros.
     """
-    values = np.asarray(probabilities, dtype=np.float64)
-    logs = np.log(np.where(values >= _SMALLEST, values, np.nan))
-    centred: np.ndarray = logs - np.nanmean(logs, axis=axis, keepdims=True)
+    logs = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), floor))
+    with np.errstate(invalid="ignore"):  # an infinity, which no Softmax gives, makes its neighbours NaN
+        centred: np.ndarray = logs - np.mean(logs, axis=axis, keepdims=True)
     return centred
+
+
+def paired_scores(reference: np.ndarray, candidate: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of both sides, comparable: see :func:`before_softmax`.
+
+    Both get the floor of the coarser type: below its smallest normal number digits are lost. What centring would hide
+    is shown: where the candidate's probabilities do not add up to the reference's sum, its scores are NaN.
+    """
+    floor = max(_SMALLEST, *(float(np.finfo(values.dtype).tiny) for values in (reference, candidate)))
+    scores = [before_softmax(values, axis, floor=floor) for values in (reference, candidate)]
+    # Up to opset 12 a Softmax normalises over its axis and all after it; later ones add up to a constant over them.
+    over = tuple(range(axis % reference.ndim, reference.ndim))
+    wanted, found = (np.sum(values, axis=over, keepdims=True, dtype=np.float64) for values in (reference, candidate))
+    lost = np.abs(found - wanted) > _SUM_TOLERANCE * np.abs(wanted)
+    return scores[0], np.where(lost, np.nan, scores[1])

@@ -23,7 +23,7 @@ from trtkit.artifacts.validation import OutputCheck, ValidationReport
 from trtkit.backends import registry
 from trtkit.backends.base import Capabilities
 from trtkit.errors import RunError, TrtkitError
-from trtkit.graph.outputs import before_softmax
+from trtkit.graph.outputs import paired_scores
 from trtkit.worker import Log, Progress
 
 __all__ = ["TOLERANCES", "ValidationRequest", "could_not", "validate"]
@@ -263,17 +263,9 @@ def _compare(
             difference = metrics.compare(want, got.astype(want.dtype), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
             checks.append(OutputCheck(case.label, spec.name, "output", axis is None, difference, against))
             if axis is not None:
-                scores = _scores(want, axis), _scores(got, axis)
-                # A score that underflowed on either side says nothing: both get the mean, which is zero.
-                known = np.isfinite(scores[0]) & np.isfinite(scores[1])
-                pair = [np.where(known, values, 0.0) for values in scores]
-                difference = metrics.compare(pair[0], pair[1], rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
+                difference = metrics.compare(*paired_scores(want, got, axis), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
                 checks.append(OutputCheck(case.label, spec.name, "before_softmax", True, difference, against))
     return checks
-
-
-def _scores(probabilities: np.ndarray, axis: int) -> np.ndarray:
-    return before_softmax(probabilities, axis)
 
 
 def _needed(checks: tuple[OutputCheck, ...]) -> float | None:
