@@ -1,4 +1,4 @@
-"""Make a dozen pictures, calibrate SqueezeNet 1.1 on them, build an INT8 plan, and print what proves that it is INT8."""
+"""Make a dozen pictures, calibrate SqueezeNet 1.1 on them, build an INT8 plan, and print the proof that it is one."""
 
 from pathlib import Path
 

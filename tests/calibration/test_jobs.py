@@ -1,0 +1,135 @@
+"""The worker's jobs on a small network: a worker that is killed and one that goes on give the same numbers."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+
+from calibration.job_data import JobData
+from calibration.source import DataSpec
+from tests.graph.qdq_models import inception
+from trtkit import worker
+from trtkit.artifacts.model import TensorSpec
+from trtkit.backends import registry
+from trtkit.errors import CalibrationError
+from trtkit.graph.observe import observe
+from trtkit.worker import Log, Progress
+
+TENSORS = ["x", "pool1", "reduce_relu", "joined", "last_relu"]
+METHODS = ["minmax", "percentile:99.9", "entropy", "mse"]
+SAMPLES, BATCH = 120, 2
+
+
+class StopError(Exception):
+    """What a listener raises in the middle of a run."""
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Everything that ``collect`` takes but for the checkpoint; a checkpoint after each batch."""
+    folder = tmp_path_factory.mktemp("jobs")
+    samples = np.random.default_rng(0).standard_normal((SAMPLES, 3, 16, 16), dtype=np.float32)
+    np.save(folder / "samples.npy", samples)
+    onnx.save(observe(inception(), TENSORS), folder / "observed.onnx")
+    inputs = (TensorSpec("x", "float32", ("N", 3, 16, 16)),)
+    data = JobData(DataSpec(folder / "samples.npy"), inputs, None, holdout=0.1, seed=0, batch=BATCH)
+    return {
+        "data": data.to_json(),
+        "observed": str(folder / "observed.onnx"),
+        "tensors": TENSORS,
+        "exact_only": ["x"],
+        "methods": METHODS,
+        "dtype": "int8",
+        "identity": {"model": "m"},
+        "checkpoint_s": 0.0,
+    }
+
+
+def collect(arguments: dict[str, Any], checkpoint: Path, on_event: Any = None, *, resume: bool = False) -> Any:
+    return worker.run(
+        "calibration.jobs:collect",
+        {**arguments, "checkpoint": str(checkpoint), "resume": resume},
+        what="calibration",
+        died=CalibrationError,
+        env=registry.worker_env("onnxruntime"),
+        on_event=on_event,
+    ).value
+
+
+@pytest.fixture(scope="module")
+def whole(arguments: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return collect(arguments, tmp_path_factory.mktemp("whole") / "c.npz")
+
+
+def facts(answer: Any) -> dict[str, Any]:
+    """What must not depend on interruptions: everything but the times."""
+    return {name: value for name, value in answer.items() if not name.endswith("_s")}
+
+
+def resumed(arguments: dict[str, Any], checkpoint: Path) -> tuple[Any, list[str]]:
+    said: list[str] = []
+    answer = collect(arguments, checkpoint, lambda e: said.append(e.text) if isinstance(e, Log) else None, resume=True)
+    return answer, [line for line in said if line.startswith("resumed after")]
+
+
+def test_thresholds_agree_with_the_values_themselves(arguments: dict[str, Any], whole: Any) -> None:
+    data = JobData.from_json(arguments["data"])
+    _, calibration, held_out = data.open()
+    assert not set(calibration) & set(held_out)
+    assert (whole["samples"], whole["held_out"]) == (len(calibration), len(held_out)) == (108, 12)
+    samples = np.load(data.spec.source)[sorted(calibration)]  # type: ignore[arg-type]
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(arguments["observed"], providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    truth = {"x": samples, **dict(zip(names, session.run(names, {"x": samples}), strict=True))}
+    for name in TENSORS:
+        largest = float(np.abs(truth[name]).max())
+        assert whole["amax"]["minmax"][name] == pytest.approx(largest, rel=1e-5)
+        assert all(0 < whole["amax"][method][name] <= largest * 1.01 for method in METHODS)
+    assert len({whole["amax"][method]["x"] for method in METHODS}) == 1  # the graph input keeps its maximum
+
+
+def test_killed_and_resumed_is_the_same_to_the_bit(arguments: dict[str, Any], whole: Any, tmp_path: Path) -> None:
+    checkpoint, before = tmp_path / "c.npz", set(psutil.Process().children())
+
+    def kill(event: Progress | Log) -> None:
+        if isinstance(event, Progress) and event.phase == "Collecting statistics" and event.step == 7 * BATCH:
+            (child,) = set(psutil.Process().children()) - before
+            child.send_signal(signal.SIGKILL)
+
+    with pytest.raises(CalibrationError, match="killed"):
+        collect(arguments, checkpoint, kill)
+    assert checkpoint.exists()
+    answer, lines = resumed(arguments, checkpoint)
+    assert len(lines) == 1
+    assert int(lines[0].split()[2]) >= 7 * BATCH
+    assert facts(answer) == facts(whole)
+
+
+def test_an_exception_of_the_listener_ends_the_worker_and_the_rest_can_follow(
+    arguments: dict[str, Any], whole: Any, tmp_path: Path
+) -> None:
+    def stop(event: Progress | Log) -> None:
+        if isinstance(event, Progress) and event.phase == "Collecting statistics" and event.step >= 3 * BATCH:
+            raise StopError
+
+    children = set(psutil.Process().children())
+    with pytest.raises(StopError):
+        collect(arguments, tmp_path / "c.npz", stop)
+    assert set(psutil.Process().children()) == children
+    answer, lines = resumed(arguments, tmp_path / "c.npz")
+    assert len(lines) == 1
+    assert facts(answer) == facts(whole)
+
+
+def test_a_checkpoint_of_another_model_is_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
+    collect(arguments, tmp_path / "c.npz")
+    with pytest.raises(CalibrationError, match="model"):
+        collect({**arguments, "identity": {"model": "another"}}, tmp_path / "c.npz", resume=True)
