@@ -25,8 +25,8 @@ from typing import Any
 import pytest
 import typer
 
+from trtkit.backends.probing import probe
 from trtkit.cli.main import app, main
-from trtkit.stages.probe import probe
 
 __all__ = ["CHECKED_ONLY", "Block", "Page", "blocks", "known_options", "matches", "options_of", "shown_machine"]
 

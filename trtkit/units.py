@@ -48,9 +48,13 @@ def parse_bytes(text: str) -> int:
         UsageError: the text is not a size, or it is zero.
     """
     match = _SIZE.match(text)
-    if match is None or float(match[1]) == 0:
+    if match is None or _bytes_of(match) == 0:
         raise UsageError(
             f"{text!r} is not a size: give a positive number with an optional unit K, M, G or T.",
             hint="Write for example 512MiB or 4G (powers of 1024).",
         )
+    return _bytes_of(match)
+
+
+def _bytes_of(match: re.Match[str]) -> int:
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))

@@ -81,4 +81,5 @@ def test_nothing_stays(tmp_path: Path, stage: str, after_s: float, number: signa
     assert out == ""
     assert not folder.exists() or list(folder.iterdir()) == []
     _, left = psutil.wait_procs(children, timeout=0.5)
-    assert left == []
+    # A dead process stays a zombie where nobody collects it: process 1 of a container often does not.
+    assert [child for child in left if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []

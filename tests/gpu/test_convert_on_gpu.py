@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from trtkit.backends.base import Capabilities
+from trtkit.backends.probing import probe
 from trtkit.cli.main import main
-from trtkit.stages.probe import probe
 
 pytestmark = pytest.mark.gpu
 

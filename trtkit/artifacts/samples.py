@@ -31,8 +31,8 @@ class SamplePlan:
     """Which inputs to draw.
 
     Floating-point inputs are normal with the given standard deviation, rounded to the input's type; integers are
-    uniform in 0…15 (a guess that fits class and token indices); booleans are fair coins. The stream depends on seed,
-    case and input name only.
+    uniform in 0…15 (a guess that fits class and token indices); booleans are fair coins. The stream depends on the
+    seed and on the positions of case and input only.
 
     Attributes:
         seed: of NumPy's PCG64 generator.

@@ -24,12 +24,16 @@ _ERROR_LINE_WIDTH = 160
 
 def out() -> Console:
     """The console for results."""
-    return Console(highlight=False, markup=False)  # paths and names may hold [brackets]
+    return _console(stderr=False)
+
+
+def _console(*, stderr: bool) -> Console:
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)  # paths may hold [brackets] and :colons:
 
 
 def show_error(error: TrtkitError) -> None:
     """Message, the last log lines that say more than the message does, and the way out."""
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = _console(stderr=True)
     console.print(Text.assemble(("error: ", "bold red"), error.message))
     shown = [line for line in error.log if line.strip() and line.strip() not in error.message]
     for line in shown[-_ERROR_LOG_LINES:]:
@@ -57,16 +61,16 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._console = _console(stderr=True)
         self._quiet = quiet
         self._verbose = verbose
         self._live = self._console.is_terminal and not quiet
         self._title = ""
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]}"),
+            TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,

@@ -16,7 +16,7 @@ __all__ = ["observe"]
 def observe(model: onnx.ModelProto, tensors: Sequence[str], *, keep_outputs: bool = False) -> onnx.ModelProto:
     """A copy of ``model`` whose outputs are ``tensors``, in their order.
 
-    Graph inputs among them are left out: who feeds them knows them. A runtime prunes what no output needs.
+    Graph inputs among them are left out: who feeds them knows them. A runtime may leave out what no output needs.
 
     Args:
         model: a model with its weights; it is not changed.

@@ -16,6 +16,7 @@ from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions, Capabilities
+from trtkit.backends.probing import choose
 from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError, UsageError
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, lower_quantized
@@ -24,7 +25,6 @@ from trtkit.stages.adopt import adopt
 from trtkit.stages.build import build
 from trtkit.stages.cast import cast, numbers_of
 from trtkit.stages.export import export
-from trtkit.stages.probe import choose
 from trtkit.stages.quantize import quantized_name
 from trtkit.stages.settle import settle
 from trtkit.stages.validate import ValidationRequest, could_not, validate

@@ -12,10 +12,10 @@ from trtkit.artifacts.plan import PlanManifest, validation_path
 from trtkit.artifacts.plan_header import read_header
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions
+from trtkit.backends.probing import probe
 from trtkit.errors import PlanError
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.stages.export import SourceRequest, export
-from trtkit.stages.probe import probe
 from trtkit.stages.validate import ValidationRequest, validate
 
 __all__ = ["validate_plan"]

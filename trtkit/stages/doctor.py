@@ -8,10 +8,10 @@ from typing import Any
 
 from trtkit import environment
 from trtkit.backends.base import Capabilities
+from trtkit.backends.probing import probe
 from trtkit.backends.registry import PREFERENCE
 from trtkit.environment import Environment
 from trtkit.errors import TrtkitError
-from trtkit.stages.probe import probe
 
 __all__ = ["Examination", "examine"]
 

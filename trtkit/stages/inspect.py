@@ -41,7 +41,7 @@ class Inspection:
     def family_text(self) -> str:
         """Family and version, from the header where there is one."""
         if self.header is not None:
-            return f"{self.header.family} {self.header.version}".strip()
+            return f"{self.header.family} {self.header.version or ''}".strip()
         return f"{self.manifest.family} {self.manifest.version}" if self.manifest else "unknown"
 
     @property
