@@ -18,7 +18,7 @@ from trtkit.cli.main import main
 from trtkit.errors import BuildError
 from trtkit.worker.protocol import Log, Progress
 
-AWKWARD = "größe [red] [/] [link=x] y"
+AWKWARD = "größe [red] [/] [link=x] :smile: y"
 
 
 @pytest.fixture(autouse=True)
