@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from calibration.source import DataSpec
     from trtkit.errors import (
         BackendUnavailableError,
         BuildError,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from trtkit.pipeline import ConvertRequest, ConvertResult, Listener, convert, validate_plan
+    from trtkit.pipeline.calibration import CalibrationRequest, CalibrationResult, calibrate
+    from trtkit.pipeline.quantization import Quantization
     from trtkit.stages.doctor import examine
     from trtkit.stages.export import SourceRequest
     from trtkit.stages.inspect import inspect
@@ -37,15 +40,20 @@ _HOMES = {
     "BackendUnavailableError": "trtkit.errors",
     "BuildError": "trtkit.errors",
     "CalibrationError": "trtkit.errors",
+    "CalibrationRequest": "trtkit.pipeline.calibration",
+    "CalibrationResult": "trtkit.pipeline.calibration",
     "ConvertRequest": "trtkit.pipeline",
     "ConvertResult": "trtkit.pipeline",
+    "DataSpec": "calibration.source",
     "Listener": "trtkit.pipeline",
     "ModelError": "trtkit.errors",
     "PlanError": "trtkit.errors",
+    "Quantization": "trtkit.pipeline.quantization",
     "RunError": "trtkit.errors",
     "SourceRequest": "trtkit.stages.export",
     "TrtkitError": "trtkit.errors",
     "UsageError": "trtkit.errors",
+    "calibrate": "trtkit.pipeline.calibration",
     "convert": "trtkit.pipeline",
     "examine": "trtkit.stages.doctor",
     "inspect": "trtkit.stages.inspect",
@@ -56,16 +64,21 @@ __all__ = [
     "BackendUnavailableError",
     "BuildError",
     "CalibrationError",
+    "CalibrationRequest",
+    "CalibrationResult",
     "ConvertRequest",
     "ConvertResult",
+    "DataSpec",
     "Listener",
     "ModelError",
     "PlanError",
+    "Quantization",
     "RunError",
     "SourceRequest",
     "TrtkitError",
     "UsageError",
     "__version__",
+    "calibrate",
     "convert",
     "examine",
     "inspect",

@@ -6,9 +6,6 @@ import numpy as np
 from PIL import Image
 
 import trtkit
-from calibration.source import DataSpec
-from trtkit.pipeline.calibration import CalibrationRequest, calibrate
-from trtkit.pipeline.quantization import Quantization
 
 photos = Path("photos")
 photos.mkdir(exist_ok=True)
@@ -18,15 +15,15 @@ for number in range(12):
     picture.resize((320, 240), Image.Resampling.BICUBIC).save(photos / f"{number:02}.jpg")
 
 source = trtkit.SourceRequest("squeezenet1_1")
-data = Quantization(data=DataSpec(photos), method="minmax,percentile,entropy,mse")
-calibrated = calibrate(CalibrationRequest(source, data, output=Path("plans")))
+data = trtkit.Quantization(data=trtkit.DataSpec(photos), method="minmax,percentile,entropy,mse")
+calibrated = trtkit.calibrate(trtkit.CalibrationRequest(source, data, output=Path("plans")))
 
 assert calibrated.report is not None
 for found in calibrated.report.methods:
     print(f"{found.method:16}  {found.sqnr_db:.1f} dB on {calibrated.report.held_out} held-out pictures")
 print("chosen:", calibrated.table.method)
 
-table = Quantization(table=calibrated.table_path)
+table = trtkit.Quantization(table=calibrated.table_path)
 plan = trtkit.convert(trtkit.ConvertRequest(source, precision="int8", quantization=table, output=Path("plans")))
 
 assert plan.manifest.proof is not None

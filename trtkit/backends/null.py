@@ -38,12 +38,10 @@ class NullBackend:
 
     def build(self, onnx: Path, plan: Path, options: BuildOptions, report: Reporter) -> BuildOutcome:
         """Write down what goes in and out."""
-        import onnx as onnx_package
-
-        from trtkit.graph.io import specs
+        from trtkit.graph.io import load, specs
 
         report.progress("Building nothing", 0, 1)
-        inputs, outputs = specs(onnx_package.load(str(onnx), load_external_data=False))
+        inputs, outputs = specs(load(onnx))
         described = {"inputs": [asdict(spec) for spec in inputs], "outputs": [asdict(spec) for spec in outputs]}
         plan.write_bytes(MAGIC + json.dumps(described).encode())
         report.progress("Building nothing", 1, 1)

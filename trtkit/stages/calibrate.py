@@ -64,10 +64,11 @@ def methods_of(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: unknown method, or a percentile outside 50…100.
     """
-    if text == "all":
-        return ALL
-    methods = []
+    methods: list[str] = []
     for part in text.split(","):
+        if part.strip() == "all":
+            methods.extend(ALL)
+            continue
         name, _, number = part.strip().partition(":")
         if name == "percentile":
             try:
