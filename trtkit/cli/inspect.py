@@ -44,7 +44,8 @@ def inspect(
 def _rows(found: Inspection) -> list[tuple[str, str]]:
     rows = [("family", found.family_text)]
     if found.truncated is not None:
-        rows.append(("file", "whole"))
+        surplus = found.header.surplus_bytes if found.header else None
+        rows.append(("file", f"whole, with {bytes_text(surplus)} more than its header says" if surplus else "whole"))
     manifest = found.manifest
     if manifest is None:
         return [*rows, ("manifest", found.why_no_manifest or "none")]
