@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +42,10 @@ class CastModel:
         onnx: the file that the builder is given.
         reference: the file that everything is compared with; the same file where nothing had to be changed.
         source: where the model came from, now with the reference's hash.
+        stays_float: nodes that were left float on purpose (name → why), for the proof of precision.
     """
 
     onnx: OnnxModel
     reference: Path
     source: Source
+    stays_float: dict[str, str] = field(default_factory=dict)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trtkit.artifacts.layers import LayerSource
@@ -106,6 +107,15 @@ class PrecisionProof:
         if self.unproven:
             parts.append(f"not proven: {_names(self.unproven)}")
         return "; ".join(parts)
+
+    def explained(self, why: Mapping[str, str]) -> PrecisionProof:
+        """The same proof, with a reason for each node that kept another type and whose name is in ``why``."""
+        kept = {node.name for node in self.stayed}
+        nodes = tuple(
+            replace(node, reason=why[node.name]) if node.name in kept and node.name in why else node
+            for node in self.nodes
+        )
+        return replace(self, nodes=nodes)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values; the summaries go along for readers of the file and are made anew on reading."""

@@ -19,6 +19,7 @@ __all__ = ["convert"]
 
 _BUILD = "Build options (refused where the family cannot honour them)"
 _QUANTIZE = "INT8 and FP8"
+_NAMED = 5
 _NOISE = (
     "the inputs are seeded noise (standard deviation {std:g}), on which a model may say next to nothing: look at the "
     "measures with trtkit validate, and set the limit with --tolerance if they are small enough for you"
@@ -290,6 +291,11 @@ def _show(result: ConvertResult) -> object:
         rows.append(("profile", OptimizationProfile.from_json(profile).text))
     if manifest.proof is not None:
         rows.append(("precision", f"asked {manifest.precision}; {manifest.proof.sentence}"))
+        stayed = manifest.proof.stayed if manifest.precision in ("int8", "fp8") else ()
+        for node in stayed[:_NAMED]:
+            rows.append(("", f"{node.op} {node.name} stayed {node.dtype}: {node.reason or 'the builder chose so'}"))
+        if len(stayed) > _NAMED:
+            rows.append(("", f"… and {len(stayed) - _NAMED} more (trtkit inspect --json names all)"))
     if report.precision_observed is not None:
         agrees = report.precision_observed == manifest.precision
         rows.append(

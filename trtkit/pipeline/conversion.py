@@ -188,7 +188,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
     if options.runtime_cache is not None and report.status == "not_executed":
         listener.note("nothing was executed, so the runtime cache was neither read nor written")
     layers = built.outcome.layers
-    proof = prove(nodes, layers, request.precision) if layers is not None else None
+    proof = prove(nodes, layers, request.precision).explained(made.stays_float) if layers is not None else None
     if proof is not None and request.precision in QUANTIZED and not proof.fraction(request.precision):
         raise BuildError(
             f"{can.family} {can.version} built a plan in which nothing runs in {request.precision.upper()}: "

@@ -231,7 +231,8 @@ def lower_quantized(
         precision=precision,
         high_precision=how.high_precision,
     )
-    return CastModel(onnx, reference, source)
+    stays_float = {d.node: f"{d.rule}: {d.why}" for d in placement.decisions if not d.quantized}
+    return CastModel(onnx, reference, source, stays_float)
 
 
 def spread_of(preprocessing: Preprocessing) -> float:
