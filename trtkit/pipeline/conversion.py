@@ -73,8 +73,8 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
         _refuse_foreign(request.output / _onnx_name(request), request.source.name)
     with staging(request.output) as folder:
         manifest = _convert(request, can, folder / plan.name, key, listener)
-        validation_path(plan).unlink(missing_ok=True)  # it speaks of the plan that is replaced now
         publish(folder, request.output, last=manifest_path(plan).name)
+        validation_path(plan).unlink(missing_ok=True)  # it spoke of the plan that was replaced
     onnx = manifest.onnx.moved_to(request.output / manifest.onnx.path.name)
     return ConvertResult(plan, replace(manifest, onnx=onnx), False, why, time.perf_counter() - started)
 
