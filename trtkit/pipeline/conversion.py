@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -84,6 +85,10 @@ def _check(request: ConvertRequest) -> None:
         raise UsageError(
             f"There is no precision {request.precision!r}; allowed: {', '.join(PRECISIONS)}.",
             hint="Choose one of these.",
+        )
+    if request.tolerance is not None and not (math.isfinite(request.tolerance) and request.tolerance >= 0):
+        raise UsageError(
+            f"--tolerance {request.tolerance} is no finite number from 0 up.", hint="Give one, such as 0.02."
         )
     if request.fp16_io and request.precision != "fp16":
         raise UsageError(
