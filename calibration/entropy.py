@@ -5,8 +5,8 @@ P is the histogram's first i bins, with all that lies beyond added to the last o
 addition, merged into 128 ranges and spread evenly again over those bins of a range where P is not empty. The threshold
 with the smallest Kullback–Leibler divergence Σ p·ln(p/q) between the two, each summing to 1, is the best one.
 
-Three details decide whether this works, all measured on SqueezeNet 1.1 with ImageNet weights (256 unseen crops, SQNR
-of the scores):
+Three details decide whether this works, all measured on SqueezeNet 1.1 with ImageNet weights (SQNR of the scores of
+unseen crops):
 
 * The first bin is left out. After a rectifier it holds most values; zero is exact at every threshold, yet its count
   outweighs everything else, and the threshold collapses (7 dB instead of 26).
@@ -14,7 +14,7 @@ of the scores):
   2049 bins or more are used here.
 * The divergence has a flat, jagged bottom: neighbouring candidates differ by 5 %. Of all candidates within
   :data:`TOLERANCE` of the minimum the smallest threshold is taken, since a large one costs every value resolution
-  (27.2 dB instead of 26.0; any tolerance from 5 to 20 % does). It is the one-standard-error rule of Breiman et al.,
+  (on 1024 crops 26.9 dB instead of 26.1; 26.7 with 5 %, 27.1 with 20 %). It is the one-standard-error rule of Breiman et al.,
   "Classification and Regression Trees", 1984, section 3.4.3, in spirit.
 
 A tensor of few distinct values, such as the pixels at a network's input, has a histogram of spikes with gaps on which
@@ -55,7 +55,9 @@ def threshold(histogram: Histogram, dtype: str = "int8", *, tolerance: float = T
     if used == 1:  # all that was counted is next to nothing beside the largest value
         return histogram.amax
     found = divergences(counts[:used], dtype)
-    chosen = int(np.flatnonzero(found <= found.min() * (1 + tolerance))[0])
+    if not np.isfinite(found).any():
+        return histogram.amax  # too few distinct values to compare distributions: nothing is clipped
+    chosen = int(np.flatnonzero(found <= np.nanmin(found) * (1 + tolerance))[0])
     return min((SMALLEST_CANDIDATE + chosen) * width, histogram.amax)
 
 
