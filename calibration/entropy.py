@@ -1,6 +1,6 @@
 """Entropy: the threshold whose 128 levels keep most of the information in the distribution.
 
-After S. Migacz, "8-bit Inference with TensorRT", GTC 2017, slides 19–23. For every candidate threshold of i equal bins:
+After S. Migacz, "8-bit Inference with TensorRT", GTC 2017. For every candidate threshold of i equal bins:
 P is the histogram's first i bins, with all that lies beyond added to the last one; Q has the same bins without that
 addition, merged into 128 ranges and spread evenly again over those bins of a range where P is not empty. The threshold
 with the smallest Kullback–Leibler divergence Σ p·ln(p/q) between the two, each summing to 1, is the best one.
@@ -14,8 +14,8 @@ unseen crops):
   2049 bins or more are used here.
 * The divergence has a flat, jagged bottom: neighbouring candidates differ by 5 %. Of all candidates within
   :data:`TOLERANCE` of the minimum the smallest threshold is taken, since a large one costs every value resolution
-  (on 1024 crops 26.9 dB instead of 26.1; 26.7 with 5 %, 27.1 with 20 %). It is the one-standard-error rule of Breiman et al.,
-  "Classification and Regression Trees", 1984, section 3.4.3, in spirit.
+  (on 1024 crops 26.9 dB instead of 26.1; 26.7 with 5 %, 27.1 with 20 %). In spirit it is the one-standard-error rule of
+  Breiman et al., "Classification and Regression Trees", 1984.
 
 A tensor of few distinct values, such as the pixels at a network's input, has a histogram of spikes with gaps on which
 the divergence says little: use its maximum.

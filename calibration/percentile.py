@@ -1,7 +1,7 @@
 """Percentile of the magnitudes: the largest values, up to a fixed share, are clipped.
 
 Zeros count as values. The method is old folklore; for its use in calibration see Wu et al., "Integer Quantization for
-Deep Learning Inference: Principles and Empirical Evaluation", 2020, arXiv:2004.09602, section 4.
+Deep Learning Inference: Principles and Empirical Evaluation", 2020, arXiv:2004.09602.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_the_threshold_is_as_good_as_the_best_of_the_slow_search(name: str, dtyp
 
 
 def test_the_best_threshold_of_a_normal_distribution_is_the_published_one() -> None:
-    """Banner et al. 2019 (arXiv:1810.05723), table 1, for 8 bits: clipping at 3.92 standard deviations."""
+    """Banner et al. 2019 (arXiv:1810.05723) for 8 bits: clipping at 3.92 standard deviations."""
     values = np.random.default_rng(1).standard_normal(2_000_000)
     assert mse.threshold(histogram(values)) == pytest.approx(3.92, rel=0.03)
 
