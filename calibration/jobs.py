@@ -153,10 +153,10 @@ def score(
         held_out = tuple(sorted((*calibration, *held_out)))
     if not held_out:
         return {}
+    done = 0
     scorers = {label: Scorer(classes=classes) for label in amax}
     scales = {label: _scale_feeds(thresholds, dtype) for label, thresholds in amax.items()}
     with _load(reference) as float_model, _load(candidate) as quantized:
-        done = 0
         for batch in wanted.batches(dataset, held_out):
             truth = scores_of(float_model.run(batch.feeds), softmax_axes)
             for label, scorer in scorers.items():
@@ -164,6 +164,9 @@ def score(
                 scorer.update(truth, scores_of(got, softmax_axes))
             done += len(batch.ids)
             report.progress("Scoring held-out samples", done, len(held_out))
+    if not done:  # every held-out sample turned out unreadable
+        report.log("warning", "no held-out sample could be read, so the methods are not compared")
+        return {}
     return {label: scorer.accuracy().to_json() for label, scorer in scorers.items()}
 
 

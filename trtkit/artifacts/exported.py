@@ -42,6 +42,7 @@ class CastModel:
         onnx: the file that the builder is given.
         reference: the file that everything is compared with; the same file where nothing had to be changed.
         source: where the model came from, now with the reference's hash.
+        notes: what the manifest should say of the calibration, such as that its samples were synthetic.
         stays_float: nodes that were left float on purpose (name → why), for the proof of precision.
     """
 
@@ -49,3 +50,4 @@ class CastModel:
     reference: Path
     source: Source
     stays_float: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -138,6 +138,11 @@ def _lower(
 ) -> CastModel:
     """Write the ONNX of the asked precision: a cast, a Q/DQ model made here, or one that someone else made."""
     if exported.source.precision in QUANTIZED:
+        if request.quantization is not None:
+            raise UsageError(
+                f"{exported.source.name} is quantized already, so tables, data and exclusions cannot be honoured.",
+                hint="Leave them out, or give the float model that it was made from.",
+            )
         return adopt(exported, path, request.precision, listener.note)
     if request.precision in QUANTIZED:
         how = request.quantization or Quantization()
@@ -216,7 +221,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         onnx=made.onnx,
         options=options.to_json(),
         flags=built.outcome.flags,
-        warnings=built.outcome.warnings,
+        warnings=(*made.notes, *built.outcome.warnings),
         timings_s={name: round(seconds, 4) for name, seconds in timings.items()},
         peak_rss_bytes=built.peak_rss_bytes,
         layers=layers,

@@ -232,7 +232,11 @@ def lower_quantized(
         high_precision=how.high_precision,
     )
     stays_float = {d.node: f"{d.rule}: {d.why}" for d in placement.decisions if not d.quantized}
-    return CastModel(onnx, reference, source, stays_float)
+    origin = f"{table.samples} SYNTHETIC samples" if table.synthetic else f"{table.samples} samples"
+    notes = [f"calibrated by {table.method} on {origin}"]
+    if table.model_sha256 != source.sha256:
+        notes.append(f"the calibration table was made for another model (SHA-256 {table.model_sha256})")
+    return CastModel(onnx, reference, source, stays_float, tuple(notes))
 
 
 def spread_of(preprocessing: Preprocessing) -> float:
