@@ -57,7 +57,8 @@ def threshold(histogram: Histogram, dtype: str = "int8", *, tolerance: float = T
     found = divergences(counts[:used], dtype)
     if not np.isfinite(found).any():
         return histogram.amax  # too few distinct values to compare distributions: nothing is clipped
-    chosen = int(np.flatnonzero(found <= np.nanmin(found) * (1 + tolerance))[0])
+    lowest = float(np.nanmin(found))  # rounding can make a divergence of nothing slightly negative
+    chosen = int(np.flatnonzero(found <= lowest + abs(lowest) * tolerance)[0])
     return min((SMALLEST_CANDIDATE + chosen) * width, histogram.amax)
 
 
