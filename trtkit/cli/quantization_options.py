@@ -1,0 +1,156 @@
+"""Options of ``calibrate`` that ``convert`` has too: the data, what is quantized and how, and the search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trtkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from calibration.source import DataSpec
+
+__all__ = [
+    "Data",
+    "DataRoot",
+    "Exclude",
+    "HighPrecision",
+    "Holdout",
+    "Limit",
+    "Method",
+    "Preprocess",
+    "Recipe",
+    "Resume",
+    "SearchSamples",
+    "SearchSeconds",
+    "Synthetic",
+    "check_high_precision",
+    "data_spec",
+]
+
+_DATA = "Calibration data (int8, fp8)"
+_QUANTIZE = "Quantization (int8, fp8)"
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="A folder of images, a list file, .npy, .npz, or module:function.",
+        rich_help_panel=_DATA,
+    ),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root", metavar="DIR", help="Folder that the names in a list file stand in.", rich_help_panel=_DATA
+    ),
+]
+Synthetic = Annotated[
+    int,
+    typer.Option(
+        "--synthetic", min=0, metavar="N", help="N made-up samples instead; labelled so.", rich_help_panel=_DATA
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help="Use N samples at most.", rich_help_panel=_DATA),
+]
+Holdout = Annotated[
+    float,
+    typer.Option(
+        "--holdout",
+        min=0.0,
+        metavar="SHARE|N",
+        help="Share (below 1) or number of samples to compare on.",
+        rich_help_panel=_DATA,
+    ),
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        metavar="NAME",
+        help="imagenet, caffe, none or FILE.json. Default: the definition's own.",
+        rich_help_panel=_DATA,
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted calibration.", rich_help_panel=_DATA)]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="minmax, percentile[:99.99], entropy, mse, search, several with commas, or all.",
+        rich_help_panel=_QUANTIZE,
+    ),
+]
+HighPrecision = Annotated[
+    str,
+    typer.Option(
+        "--high-precision",
+        metavar="NAME",
+        help="Numbers of what stays float: fp32 or fp16.",
+        rich_help_panel=_QUANTIZE,
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="NODE|OP",
+        help="Nodes (name or pattern) or operators that stay float; repeatable.",
+        rich_help_panel=_QUANTIZE,
+    ),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option("--recipe", metavar="FILE", help="The same as JSON.", rich_help_panel=_QUANTIZE),
+]
+SearchSamples = Annotated[
+    int,
+    typer.Option(
+        "--search-samples",
+        min=1,
+        metavar="N",
+        help="Calibration samples that the search looks at.",
+        rich_help_panel=_QUANTIZE,
+    ),
+]
+SearchSeconds = Annotated[
+    float,
+    typer.Option(
+        "--search-seconds",
+        min=1.0,
+        metavar="SECONDS",
+        help="Time limit of the search.",
+        rich_help_panel=_QUANTIZE,
+    ),
+]
+
+
+def data_spec(
+    data: str | None, synthetic: int, seed: int, *, limit: int | None = None, root: Path | None = None
+) -> DataSpec | None:
+    """``--data`` and ``--synthetic`` as one request; ``None`` if neither was given.
+
+    Raises:
+        UsageError: both were given.
+    """
+    from calibration.source import DataSpec
+
+    if data is None and not synthetic:
+        return None
+    return DataSpec(source=data, synthetic=synthetic, root=root, limit=limit, seed=seed)
+
+
+def check_high_precision(name: str) -> None:
+    """Hold ``--high-precision`` against what there is.
+
+    Raises:
+        UsageError: it is neither fp32 nor fp16.
+    """
+    if name not in ("fp32", "fp16"):
+        raise UsageError(f"--high-precision is fp32 or fp16, not {name!r}.", hint="Choose one of the two.")
