@@ -1,0 +1,112 @@
+"""What is measured on: the names that people type (``cpu``, ``cuda:1``, ``all``) and the facts of the device found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from trtkit.errors import UsageError
+
+__all__ = ["Device", "DeviceFacts", "parse_devices"]
+
+
+@dataclass(frozen=True, order=True)
+class Device:
+    """One place to execute.
+
+    Attributes:
+        kind: ``cuda`` or ``cpu``.
+        index: CUDA's ordinal in PCI bus order, among the GPUs that this process may see; 0 for the CPU.
+    """
+
+    kind: Literal["cuda", "cpu"]
+    index: int = 0
+
+    def __str__(self) -> str:
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What a device is, as far as it could be found out; unknown is ``None``.
+
+    Attributes:
+        device: its name on the command line, ``cuda:0``.
+        name: ``NVIDIA H200``, or the processor's name.
+        compute_capability: ``9.0``; ``None`` for a CPU.
+        memory_bytes: of the device (the machine's for a CPU).
+        uuid, pci_bus: how the driver names it.
+        pcie: link in force, such as ``gen5 x16``, and ``pcie_max`` the best that it can do.
+        power_limit_w: enforced power limit in watts.
+        max_sm_clock_mhz: highest SM clock in MHz.
+        driver, cuda: driver version and the CUDA version that it supports.
+        threads: intra-op threads used (CPU).
+        affinity: processors that the measurement was pinned to (CPU, and the host side of a GPU).
+        numa_node: memory node next to the device.
+    """
+
+    device: str
+    name: str
+    compute_capability: str | None = None
+    memory_bytes: int | None = None
+    uuid: str | None = None
+    pci_bus: str | None = None
+    pcie: str | None = None
+    pcie_max: str | None = None
+    power_limit_w: float | None = None
+    max_sm_clock_mhz: int | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    threads: int | None = None
+    affinity: tuple[int, ...] = ()
+    numa_node: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {**asdict(self), "affinity": list(self.affinity)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> DeviceFacts:
+        """The inverse of :meth:`to_json`."""
+        return cls(**{**value, "affinity": tuple(value["affinity"])})
+
+
+def parse_devices(text: str, *, gpus: int) -> tuple[Device, ...]:
+    """``cpu``, ``cuda:0``, ``0``, ``0,1,cpu``, ``all`` (every GPU; the CPU where there is none), without repeats.
+
+    Args:
+        text: what was typed.
+        gpus: number of GPUs that the driver shows.
+
+    Raises:
+        UsageError: an unknown word, a repeated device, or a GPU that is not there.
+    """
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    if words == ["all"]:
+        return tuple(Device("cuda", index) for index in range(gpus)) or (Device("cpu"),)
+    found: list[Device] = []
+    for word in words:
+        number = word.removeprefix("cuda:").removeprefix("gpu:")
+        if word == "cpu":
+            device = Device("cpu")
+        elif word in ("cuda", "gpu"):
+            device = Device("cuda", 0)
+        elif number.isascii() and number.isdigit():
+            device = Device("cuda", int(number))
+        else:
+            raise UsageError(
+                f"{word!r} is no device.", hint="Give cpu, cuda:N (or just N), a list such as 0,1,cpu, or all."
+            )
+        if device.kind == "cuda" and device.index >= gpus:
+            shown = "no CUDA device" if gpus == 0 else f"{gpus} CUDA device{'s' * (gpus > 1)}, 0 to {gpus - 1}"
+            raise UsageError(
+                f"There is no {device}: the driver shows {shown} to this process.",
+                hint="Run trtkit doctor; --device cpu always works.",
+            )
+        if device in found:
+            raise UsageError(f"{device} is named twice in {text!r}.", hint="Name each device once.")
+        found.append(device)
+    if not found:
+        raise UsageError("No device was named.", hint="Give cpu, cuda:N, a list such as 0,1,cpu, or all.")
+    return tuple(found)
