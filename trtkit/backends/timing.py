@@ -1,6 +1,6 @@
 """The timed path of the seam: how a loaded plan is executed again and again under a clock. Imports no vendor.
 
-The loop itself (warm-up, stopping rule) is :mod:`trtkit.bench.harness`, the same for every family; a family only starts
+The loop itself (warm-up, stopping rule) is :mod:`trtkit.measurement.harness`, the same for every family; a family only starts
 an iteration and reads its times.
 """
 
