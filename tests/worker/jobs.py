@@ -70,3 +70,17 @@ def environment(report: Reporter, *, name: str) -> dict[str, Any]:
 def allocate(report: Reporter, *, mebibytes: int) -> int:
     block = bytearray(mebibytes * 2**20)
     return len(block)
+
+
+def converse(report: Reporter) -> int:
+    """Answers each number with its double until it is told to stop; returns how many there were."""
+    report.message("ready", pid=os.getpid())
+    count = 0
+    while (said := report.receive()) is not None and "stop" not in said:
+        report.message("double", value=2 * said["number"])
+        count += 1
+    return count
+
+
+def waits_in_vain(report: Reporter) -> str:
+    return "nothing" if report.receive(timeout_s=0.05) is None else "something"

@@ -12,6 +12,7 @@ import errno
 import faulthandler
 import importlib
 import os
+import queue
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ class _Channel:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self.inbox: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message; a parent that no longer reads ends the worker."""
@@ -48,8 +50,20 @@ class _Channel:
         """See :class:`~trtkit.worker.protocol.Log`."""
         self.send({"event": "log", "severity": severity, "text": text})
 
+    def message(self, kind: str, **values: Any) -> None:
+        """See :class:`~trtkit.worker.protocol.Message`."""
+        self.send({"event": "message", "kind": kind, "values": values})
 
-def _die_with_parent() -> None:
+    def receive(self, timeout_s: float | None = None) -> dict[str, Any] | None:
+        """See :meth:`trtkit.worker.protocol.Reporter.receive`."""
+        try:
+            return self.inbox.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+
+def _listen(inbox: queue.Queue[dict[str, Any]]) -> None:
+    """Take what the parent sends, and end this process with it."""
     if sys.platform == "linux":
         import ctypes
         import signal
@@ -58,12 +72,12 @@ def _die_with_parent() -> None:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
 
-    def wait_for_end_of_input() -> None:
-        while sys.stdin.buffer.read(65536):
-            pass
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            inbox.put(decode(line))
         os._exit(1)
 
-    threading.Thread(target=wait_for_end_of_input, name="parent-watch", daemon=True).start()
+    threading.Thread(target=read, name="parent-watch", daemon=True).start()
 
 
 def _peak_rss_bytes() -> int | None:
@@ -95,7 +109,7 @@ def main() -> int:
     channel = _Channel(_take_over_stdout())
     faulthandler.enable()
     request = decode(sys.stdin.buffer.readline())
-    _die_with_parent()
+    _listen(channel.inbox)
     started = time.perf_counter()
     try:
         module, _, name = str(request["function"]).partition(":")

@@ -1,9 +1,9 @@
 """What crosses the process boundary: one JSON object a line, on the worker's standard input and output.
 
-Parent → worker: one request ``{"function": "package.module:name", "arguments": {...}}``, then silence; the end of the
-stream means that the parent is gone. Worker → parent: ``progress`` and ``log`` events, then exactly one ``result``,
-``error`` (one of trtkit's) or ``crash`` (a bug, with its traceback). Arrays and plans go through
-files.
+Parent → worker: one request ``{"function": "package.module:name", "arguments": {...}}``, then what the job asks for by
+``receive`` (most ask nothing); the end of the stream means that the parent is gone. Worker → parent: ``progress``,
+``log`` and ``message`` events, then exactly one ``result``, ``error`` (one of trtkit's) or ``crash`` (a bug, with its
+traceback). Arrays and plans go through files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Log", "Progress", "Reporter", "decode", "encode"]
+__all__ = ["Log", "Message", "Progress", "Reporter", "decode", "encode"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,21 @@ class Log:
     text: str
 
 
+@dataclass(frozen=True)
+class Message:
+    """Something that a job says in a conversation with its parent; what it means is between the two.
+
+    Attributes:
+        kind: such as ``ready``.
+        values: JSON-ready.
+        received_monotonic_s: ``time.monotonic()`` when the parent read it.
+    """
+
+    kind: str
+    values: dict[str, Any]
+    received_monotonic_s: float
+
+
 class Reporter(Protocol):
     """What a job in the worker may say before it returns."""
 
@@ -53,6 +68,12 @@ class Reporter(Protocol):
 
     def log(self, severity: str, text: str) -> None:
         """Pass on a vendor's log line; see :class:`Log`."""
+
+    def message(self, kind: str, **values: Any) -> None:
+        """Say something to the parent in the middle of the job; see :class:`Message`."""
+
+    def receive(self, timeout_s: float | None = None) -> dict[str, Any] | None:
+        """What the parent sends next; waits for it, ``None`` when nothing comes within the time."""
 
 
 def encode(message: dict[str, Any]) -> bytes:
