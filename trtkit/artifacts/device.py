@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,20 +12,27 @@ from trtkit.errors import UsageError
 __all__ = ["Device", "DeviceFacts", "parse_devices"]
 
 
+_CPU_PART = re.compile(r"^cpu:(\d+)/([1-9]\d*)$")
+
+
 @dataclass(frozen=True, order=True)
 class Device:
     """One place to execute.
 
     Attributes:
         kind: ``cuda`` or ``cpu``.
-        index: CUDA's ordinal in PCI bus order, among the GPUs that this process may see; 0 for the CPU.
+        index: CUDA's ordinal in PCI bus order, among the GPUs that this process may see; of a CPU, which of its parts.
+        parts: into how many equal parts a CPU's cores are divided; 1 is all of them.
     """
 
     kind: Literal["cuda", "cpu"]
     index: int = 0
+    parts: int = 1
 
     def __str__(self) -> str:
-        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+        if self.kind == "cuda":
+            return f"cuda:{self.index}"
+        return "cpu" if self.parts == 1 else f"cpu:{self.index}/{self.parts}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class DeviceFacts:
 
 
 def parse_devices(text: str, *, gpus: int) -> tuple[Device, ...]:
-    """``cpu``, ``cuda:0``, ``0``, ``0,1,cpu``, ``all`` (every GPU; the CPU where there is none), without repeats.
+    """``cpu``, ``cuda:0``, ``0``, ``0,1,cpu``, ``cpu*2`` (the cores in two halves), ``all`` (every GPU, else the CPU).
 
     Args:
         text: what was typed.
@@ -82,21 +90,29 @@ def parse_devices(text: str, *, gpus: int) -> tuple[Device, ...]:
     Raises:
         UsageError: an unknown word, a repeated device, or a GPU that is not there.
     """
-    words = [word.strip().lower() for word in text.split(",") if word.strip()]
-    if words == ["all"]:
+    typed = [word.strip().lower() for word in text.split(",") if word.strip()]
+    if typed == ["all"]:
         return tuple(Device("cuda", index) for index in range(gpus)) or (Device("cpu"),)
     found: list[Device] = []
-    for word in words:
+    for word in (part for entry in typed for part in _parts_of_cpu(entry)):
         number = word.removeprefix("cuda:").removeprefix("gpu:")
         if word == "cpu":
             device = Device("cpu")
+        elif match := _CPU_PART.match(word):
+            device = Device("cpu", int(match[1]), int(match[2]))
         elif word in ("cuda", "gpu"):
             device = Device("cuda", 0)
         elif number.isascii() and number.isdigit():
             device = Device("cuda", int(number))
         else:
             raise UsageError(
-                f"{word!r} is no device.", hint="Give cpu, cuda:N (or just N), a list such as 0,1,cpu, or all."
+                f"{word!r} is no device.",
+                hint="Give cpu, cuda:N (or just N), a list such as 0,1,cpu, all, or cpu*N (N workers share the cores).",
+            )
+        if device.kind == "cpu" and device.index >= device.parts:
+            raise UsageError(
+                f"{device} is none of {device.parts} parts.",
+                hint=f"Parts are cpu:0/{device.parts} to cpu:{device.parts - 1}/{device.parts}.",
             )
         if device.kind == "cuda" and device.index >= gpus:
             shown = "no CUDA device" if gpus == 0 else f"{gpus} CUDA device{'s' * (gpus > 1)}, 0 to {gpus - 1}"
@@ -110,3 +126,11 @@ def parse_devices(text: str, *, gpus: int) -> tuple[Device, ...]:
     if not found:
         raise UsageError("No device was named.", hint="Give cpu, cuda:N, a list such as 0,1,cpu, or all.")
     return tuple(found)
+
+
+def _parts_of_cpu(word: str) -> list[str]:
+    """``cpu*2`` → ``cpu:0/2``, ``cpu:1/2``; any other word is itself."""
+    kind, star, count = word.partition("*")
+    if kind != "cpu" or not star or not (count.isascii() and count.isdigit() and int(count)):
+        return [word]
+    return [str(Device("cpu", index, int(count))) for index in range(int(count))]
