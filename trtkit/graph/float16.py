@@ -14,6 +14,7 @@ from onnx import inliner
 from trtkit.errors import ModelError
 from trtkit.graph.float16_constants import WeightNote
 from trtkit.graph.float16_rewrite import KeptNode, Rewriter
+from trtkit.graph.float16_squares import scale_squares
 from trtkit.graph.order import sort_nodes
 from trtkit.graph.tree import every_graph, weightless
 
@@ -53,7 +54,8 @@ def to_float16(model: onnx.ModelProto, *, keep_io: bool = True) -> Float16Result
     Node names stay, and so do the names of graph inputs, outputs and weights; where float16 and float32 nodes share a
     weight, its float16 copy is called ``NAME_float16``. A Cast is named after its tensor. Functions are inlined.
     ``value_info`` is dropped, since its types would no longer hold, except for custom operators. Nodes come out in
-    topological order. Memory needed: the source, the result, and twice the largest weight.
+    topological order. Sums of squares that an LRN was rewritten to are scaled into float16's range. Memory needed: the
+    source, the result, and twice the largest weight.
 
     Args:
         model: any ONNX model with its weights loaded. It is not changed. Casting a cast model changes nothing.
@@ -68,6 +70,7 @@ def to_float16(model: onnx.ModelProto, *, keep_io: bool = True) -> Float16Result
     if model.functions:
         bare = inliner.inline_local_functions(bare)
     moved = sort_nodes(bare)
+    replaced = scale_squares(bare.graph, model.graph)
     try:
         bare = onnx.shape_inference.infer_shapes(bare, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
@@ -91,7 +94,7 @@ def to_float16(model: onnx.ModelProto, *, keep_io: bool = True) -> Float16Result
         else:
             getattr(result, field.name).extend(value)
     result.opset_import.extend(bare.opset_import)
-    rewriter = Rewriter(result, bare.graph, keep_io=keep_io)
+    rewriter = Rewriter(result, bare.graph, keep_io=keep_io, replaced=replaced)
     rewriter.run(model.graph)
     modified = moved or rewriter.changed
     if not modified:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx
@@ -35,13 +36,13 @@ class WeightNote:
 
 
 def write_constants(
-    scope: Scope, full: onnx.GraphProto, renames: dict[str, str], *, list_all: bool
+    scope: Scope, stored: Iterable[onnx.TensorProto], renames: dict[str, str], *, list_all: bool
 ) -> list[WeightNote]:
     """Write the constants of one graph in the types that its nodes asked for.
 
     Args:
         scope: the graph, its nodes already written.
-        full: the source graph, whose initializers have their data.
+        stored: its initializers, with their data.
         renames: gets, for every constant that only float16 nodes read, the name that those nodes used for its float16
             copy and the constant's own name, which the copy takes over.
         list_all: whether an initializer must be a graph input as well (before ONNX's IR version 4).
@@ -55,7 +56,7 @@ def write_constants(
             if list_all and scope.parent is None:
                 target.input.append(helper.make_tensor_value_info(wanted[FLOAT16], FLOAT16, tensor.dims))
 
-    for tensor in full.initializer:
+    for tensor in stored:
         wanted = scope.wanted.get(tensor.name, {})
         if wanted.keys() == {FLOAT16}:
             renames[wanted[FLOAT16]] = tensor.name

@@ -6,6 +6,7 @@ share one float32 tensor, without a Cast down and up again between them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -49,18 +50,32 @@ def _takes_any_type(node: onnx.NodeProto) -> bool:
 class Rewriter:
     """Writes the float16 twin of a graph into ``result``.
 
+    Args:
+        result: gets the graph; it has its opsets already.
+        bare: nodes and inferred types.
+        keep_io: inputs and outputs stay float32.
+        replaced: initializers of the main graph that take another value than in the source, and further ones.
+
     Attributes:
         changed: whether anything differs from the source.
         kept: nodes that stay in float32, in the order of the graph.
         notes: constants that deserve a word.
     """
 
-    def __init__(self, result: onnx.ModelProto, bare: onnx.GraphProto, *, keep_io: bool) -> None:
+    def __init__(
+        self,
+        result: onnx.ModelProto,
+        bare: onnx.GraphProto,
+        *,
+        keep_io: bool,
+        replaced: Mapping[str, onnx.TensorProto] | None = None,
+    ) -> None:
         self.changed = False
         self.kept: list[KeptNode] = []
         self.notes: list[WeightNote] = []
         self._result = result
         self._bare = bare
+        self._replaced = replaced or {}
         self._border = FLOAT if keep_io else FLOAT16
         self._opset = max((e.version for e in result.opset_import if e.domain in ("", "ai.onnx")), default=1)
         self._renames: dict[str, str] = {}
@@ -95,7 +110,8 @@ class Rewriter:
         for field in ("input", "output", "metadata_props", "quantization_annotation"):
             getattr(target, field).extend(getattr(full, field))
         scope = Scope(bare, target, parent)
-        for tensor in full.initializer:
+        stored = self._stored(full, target) if parent is None else list(full.initializer)
+        for tensor in stored:
             scope.types[tensor.name] = tensor.data_type
             if tensor.data_type == FLOAT:
                 scope.constants[tensor.name] = tensor
@@ -119,8 +135,16 @@ class Rewriter:
                     f"output {value.name!r} of graph {full.name!r} is computed by none of its nodes",
                     hint="pass the value through an Identity node of that graph",
                 )
-        self.notes.extend(write_constants(scope, full, self._renames, list_all=self._result.ir_version < 4))
+        self.notes.extend(write_constants(scope, stored, self._renames, list_all=self._result.ir_version < 4))
         self.changed |= any(FLOAT16 in wanted for wanted in scope.wanted.values())
+
+    def _stored(self, full: onnx.GraphProto, target: onnx.GraphProto) -> list[onnx.TensorProto]:
+        """The initializers of the main graph as they are to be read."""
+        names = {tensor.name for tensor in full.initializer}
+        new = [tensor for name, tensor in self._replaced.items() if name not in names]
+        if self._result.ir_version < 4:
+            target.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in new)
+        return [*(self._replaced.get(tensor.name, tensor) for tensor in full.initializer), *new]
 
     def _node(self, scope: Scope, node: onnx.NodeProto, promised: dict[str, int]) -> None:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
@@ -171,7 +195,14 @@ class Rewriter:
         if floats and not any(allowed.inputs[i] for i in floats) and not any(allowed.outputs):
             return Verdict(f"{node.op_type} takes no float16 at opset {self._opset}", whole=node.op_type == "Range")
         names = [node.input[i] for i in floats if allowed.inputs[i] or not any(allowed.outputs)]
-        found = judge(node.op_type, names, is_wide=scope.is_wide, is_whole=scope.is_whole, fit=scope.fit)
+        found = judge(
+            node.op_type,
+            names,
+            is_wide=scope.is_wide,
+            is_whole=scope.is_whole,
+            is_small=scope.is_small,
+            fit=scope.fit,
+        )
         if found.reason is None and node.op_type == "ConstantOfShape":
             fill = _attribute(node, "value")
             unfit = scope.measure(f"{node.output[0]} fill", fill.t).unfit if fill is not None else None
@@ -201,6 +232,8 @@ class Rewriter:
                 scope.wide.add(name)
             if verdict.whole:
                 scope.whole.add(name)
+            if verdict.small:
+                scope.small.add(name)
             scope.names[name] = {kind: name}
             if promised.get(name, kind) != kind:
                 copy.output[i] = self._fresh(f"{name}_{_WORD[kind]}")

@@ -73,11 +73,13 @@ class Verdict:
         reason: why the node stays in float32; None if it may become float16.
         wide: whether its results may leave float16's range.
         whole: whether its results are whole numbers that must stay exact.
+        small: whether no square of its results can leave float16's range.
     """
 
     reason: str | None
     wide: bool = False
     whole: bool = False
+    small: bool = False
 
 
 def judge(
@@ -86,6 +88,7 @@ def judge(
     *,
     is_wide: Callable[[str], bool],
     is_whole: Callable[[str], bool],
+    is_small: Callable[[str], bool],
     fit: Callable[[str], WeightFit | None],
 ) -> Verdict:
     """Decide about one node of the default domain.
@@ -95,6 +98,7 @@ def judge(
         inputs: names of its float32 inputs, in order.
         is_wide: whether a tensor may lie outside float16's range.
         is_whole: whether a tensor holds numbers that come from integers wider than 8 bits.
+        is_small: whether the square of a tensor cannot leave float16's range, because it was scaled down.
         fit: the :class:`WeightFit` of a constant, None for anything computed at run time.
     """
     if op_type in ISLANDS:
@@ -103,7 +107,9 @@ def judge(
     wide = [name for name in inputs if is_wide(name)]
     if carries and wide:
         return Verdict(f"works on {wide[0]!r}, which may leave float16's range", wide=op_type not in _WIDE_ENDS)
-    if op_type == "Mul" and len(inputs) == 2 and inputs[0] == inputs[1]:
+    if op_type == "Conv" and wide:
+        return Verdict(f"sums {wide[0]!r}, which may leave float16's range", wide=True)
+    if op_type == "Mul" and len(inputs) == 2 and inputs[0] == inputs[1] and not is_small(inputs[0]):
         return Verdict("squares its input, which leaves float16's range once values pass 255", wide=True)
     for name in inputs:
         found = fit(name)
@@ -113,4 +119,9 @@ def judge(
     if (carries or op_type == "MatMul") and whole:
         only_whole = all(is_whole(name) or fit(name) is not None for name in inputs)
         return Verdict(f"works on {whole[0]!r}, whose whole numbers float16 holds exactly up to 2048", whole=only_whole)
-    return Verdict(None)
+    return Verdict(None, small=op_type == "Mul" and any(_scales_down(fit(name)) for name in inputs))
+
+
+def _scales_down(factor: WeightFit | None) -> bool:
+    """Whether a constant brings every float16 number below 256, whose square still is one: 65504 · 2⁻⁸ = 255.9."""
+    return factor is not None and not factor.overflowing and factor.max_abs <= 2.0**-8

@@ -51,7 +51,8 @@ class Scope:
         wanted: of constants, the element types that some node asked for, and the name of each.
         names: of computed tensors, the name of each element type in which the tensor exists.
         fits: constants measured so far.
-        wide, whole: tensors beyond float16's range, tensors of exact whole numbers (see ``float16_rules``).
+        wide, whole, small: tensors beyond float16's range, of exact whole numbers, and whose squares are in range (see
+            ``float16_rules``).
     """
 
     def __init__(self, graph: onnx.GraphProto, target: onnx.GraphProto, parent: Scope | None) -> None:
@@ -63,6 +64,7 @@ class Scope:
         self.names: dict[str, dict[int, str]] = {}
         self.wide: set[str] = set()
         self.whole: set[str] = set()
+        self.small: set[str] = set()
         self.fits: dict[str, WeightFit] = {}
         for value in [*graph.value_info, *graph.input, *graph.output]:
             element_type = value.type.tensor_type.elem_type
@@ -114,6 +116,11 @@ class Scope:
         """Whether the tensor holds whole numbers that must stay exact."""
         owner = self.owner(name)
         return owner is not None and name in owner.whole
+
+    def is_small(self, name: str) -> bool:
+        """Whether the tensor's square cannot leave float16's range."""
+        owner = self.owner(name)
+        return owner is not None and name in owner.small
 
     def existing(self, name: str) -> dict[int, str]:
         """Names under which a computed tensor exists and can be read from here, by element type."""

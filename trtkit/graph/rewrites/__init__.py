@@ -1,0 +1,11 @@
+"""Rewrites: the same function as a faster graph, one rewrite a file, each with the proof in its docstring."""
+
+from __future__ import annotations
+
+from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site, made_by
+from trtkit.graph.rewrites.lrn_band import LrnBand
+
+__all__ = ["ALL", "Edit", "Rewrite", "RewriteResult", "Site", "made_by"]
+
+ALL: dict[str, Rewrite] = {rewrite.name: rewrite for rewrite in (LrnBand(),)}
+"""Every rewrite by its name."""
