@@ -42,6 +42,8 @@ class BenchSettings:
         aux_streams: most auxiliary streams of TensorRT; ``None`` leaves it to the engine.
         seed: of synthetic inputs.
         data: ``synthetic``, or the data set's name.
+        profile: the plan's optimization profile, as :attr:`OptimizationProfile.text` writes it; ``None`` where there is
+            none or it is not known.
     """
 
     mode: str
@@ -64,6 +66,7 @@ class BenchSettings:
     aux_streams: int | None = None
     seed: int = 0
     data: str = "synthetic"
+    profile: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""

@@ -45,6 +45,7 @@ class Capabilities:
         targets: compute capabilities that can be built for without such a GPU, lowest first.
         default_targets: the targets used when none is asked for (``("current",)``: the GPU of this machine).
         suffix: of the family's artifact, ``.plan`` or ``.onnx``.
+        on_cpu: whether the family executes on the CPU too, GPU or not.
         device: where plans run here, ``NVIDIA H200 (compute capability 9.0)`` or ``CPU``; ``None`` when nowhere.
         gpus: CUDA devices that the driver shows, whether or not the family can use them.
         driver: of the GPU, ``580.159.04``; ``None`` without one.
@@ -63,6 +64,7 @@ class Capabilities:
     targets: tuple[str, ...] = ()
     default_targets: tuple[str, ...] = ()
     suffix: str = ".plan"
+    on_cpu: bool = False
     device: str | None = None
     gpus: tuple[Gpu, ...] = ()
     driver: str | None = None

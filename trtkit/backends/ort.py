@@ -75,6 +75,7 @@ class OrtBackend:
             version=version,
             refused=refused,
             suffix=".onnx",
+            on_cpu=True,
             device=device,
             notes=tuple(notes),
             **common,
