@@ -34,7 +34,8 @@ class NullBackend:
 
     def capabilities(self) -> Capabilities:
         """Everything is possible where nothing is done."""
-        return Capabilities(family=self.family, version=f"{__version__}.0", device="nothing", on_cpu=True, targets=("0.0",))
+        version = f"{__version__}.0"
+        return Capabilities(self.family, version, device="nothing", on_cpu=True, targets=("0.0",))
 
     def build(self, onnx: Path, plan: Path, options: BuildOptions, report: Reporter) -> BuildOutcome:
         """Write down what goes in and out."""
