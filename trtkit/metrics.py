@@ -11,6 +11,7 @@ With r the reference, c the candidate, sums and maxima over all elements:
                          the signal is what tells one image from another, so what all have in common flatters nobody
     top1_agreement       share of rows in which the candidate's largest value lies where the reference, too, has its
                          largest: of a tie in the reference any class will do, of one in the candidate the first counts
+    equal_fraction       share of elements with c = r
     mismatched_elements  number of elements with |c − r| > atol + rtol·|r| (NumPy's ``isclose``)
 
 Two equal infinities match, and so do two NaNs (both sides computed "not a number"); such pairs are left out of the
@@ -50,6 +51,8 @@ class TensorDifference:
         mismatched_elements: elements outside the tolerance.
         smallest_passing_rtol: smallest rtol that passes with this ``atol``; None if none does.
         smallest_passing_atol: smallest atol that passes with this ``rtol``; None if none does.
+        equal_fraction: 0 to 1: the share of elements that are equal, two NaNs included; None for empty tensors. It is
+            what integers (classes, indices) are judged by.
     """
 
     elements: int
@@ -72,6 +75,7 @@ class TensorDifference:
     mismatched_elements: int
     smallest_passing_rtol: float | None
     smallest_passing_atol: float | None
+    equal_fraction: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -130,6 +134,7 @@ def _compare(reference: Array, candidate: Array, rtol: float, atol: float) -> Te
         inf_count_reference=int(np.count_nonzero(np.isinf(r))),
         nan_count_candidate=int(np.count_nonzero(np.isnan(c))),
         inf_count_candidate=int(np.count_nonzero(np.isinf(c))),
+        equal_fraction=float(same.mean()) if same.size else None,
         mismatched_elements=odd + int(np.count_nonzero(error > atol + rtol * size)),
         **figures,
     )

@@ -20,6 +20,7 @@ CHECKS = (
     OutputCheck("batch 1", "y", "before_softmax", True, EXACT),
     OutputCheck("batch 3", "y", "output", True, BROKEN, "qdq"),
 )
+CLASSES = (OutputCheck("batch 1", "y", "output", True, EXACT, judged_by="agreement"),)
 PASSED = ValidationReport(
     status="passed",
     subject="plan",
@@ -85,6 +86,19 @@ def test_json_has_no_nan_and_comes_back_the_same() -> None:
             "plan built, not executed: no CUDA device; its Q/DQ ONNX runs in ONNX Runtime "
             "(quantization error on random inputs 0.3, relative L2; on data see the calibration report)",
         ),
+        (
+            {"status": "nothing_to_compare", "not_finite": {}, "checks": ()},
+            "runs on NVIDIA H200; the artifact is the source itself, nothing to compare; every output is finite",
+        ),
+        (
+            {"found_agreement": 0.9956, "tolerance_agreement": 0.99},
+            f"passed on NVIDIA H200 against ONNX Runtime FP32 (a CPU) ({NUMBERS}; 99.56% of the integer outputs equal, "
+            "at least 99.00% wanted)",
+        ),
+        (
+            {"checks": CLASSES, "needed_relative_l2": None, "found_agreement": 1.0},
+            "passed on NVIDIA H200 against ONNX Runtime FP32 (a CPU) (100.00% of the integer outputs equal)",
+        ),
     ],
 )
 def test_the_verdict_in_words(changes: dict[str, Any], sentence: str) -> None:
@@ -101,7 +115,42 @@ def test_the_verdict_in_words(changes: dict[str, Any], sentence: str) -> None:
         ({"tolerance_relative_l2": None, "needed_relative_l2": 7.0}, True),
         ({"tolerance_relative_l2": None, "needed_relative_l2": None}, False),
         ({"subject": "source", "needed_relative_l2": None, "checks": ()}, True),
+        ({"found_agreement": 0.98, "tolerance_agreement": 0.99}, False),
+        ({"found_agreement": 0.99, "tolerance_agreement": 0.99}, True),
+        ({"found_agreement": 0.5, "tolerance_agreement": None}, True),
+        ({"checks": CLASSES, "needed_relative_l2": None, "found_agreement": 1.0}, True),
+        ({"needed_relative_l2": None, "found_agreement": 1.0}, False),
     ],
 )
 def test_what_was_executed_agreed_or_not(changes: dict[str, Any], passed: bool) -> None:
     assert replace(PASSED, **changes).onnx_passed is passed
+
+
+@pytest.mark.parametrize(
+    ("changes", "required", "because"),
+    [
+        ({}, True, None),
+        ({"status": "failed"}, False, "the plan disagrees with its reference"),
+        ({"status": "failed", "checks": ()}, False, "the plan could not be validated"),
+        (ELSEWHERE, False, None),
+        (ELSEWHERE, True, "--require-validation asks for the plan's execution, and it was not executed"),
+        ({**ELSEWHERE, "needed_relative_l2": 1.0}, True, "the ONNX that the plan was built from disagrees"),
+        ({**ELSEWHERE, "needed_relative_l2": None, "checks": ()}, False, "could not be compared with the source"),
+        ({"status": "nothing_to_compare", "not_finite": {}, "checks": ()}, True, None),
+        ({"status": "nothing_to_compare", "not_finite": {"y": 3}, "checks": ()}, False, None),
+        ({"status": "nothing_to_compare", "not_finite": {"y": 3}, "checks": ()}, True, "asks for finite outputs"),
+    ],
+)
+def test_why_a_command_would_end_with_9(changes: dict[str, Any], required: bool, because: str | None) -> None:
+    found = replace(PASSED, **changes).objection(execution_required=required)
+    assert (found is None) == (because is None)
+    assert because is None or because in str(found)
+
+
+def test_a_report_of_before_integers_were_judged_reads_on() -> None:
+    value = PASSED.to_json()
+    for name in ("tolerance_agreement", "found_agreement", "not_finite"):
+        del value[name]
+    for check in value["checks"]:
+        del check["judged_by"], check["difference"]["equal_fraction"]
+    assert ValidationReport.from_json(value).sentence == PASSED.sentence

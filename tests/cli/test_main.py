@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import typer
 
-from tests.graph.models import relu
+from tests.graph.models import perceptron, relu
 from trtkit import __version__
-from trtkit.cli import main as cli
 from trtkit.cli.main import app, main
+from trtkit.pipeline import ConvertRequest, convert
+from trtkit.stages.export import SourceRequest
 
 COMMANDS = ["convert", "calibrate", "validate", "inspect", "export", "models", "doctor"]
 
@@ -127,13 +128,32 @@ def test_a_file_that_is_no_plan_is_7(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_computes_something_else_is_9(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The null family's plan computes zeros; the plan and the verdict are written all the same."""
-    words = ["convert", str(_model(tmp_path)), "-o", str(tmp_path / "out"), "--family", "null", "--json"]
-    assert main(words) == 9
-    result = json.loads(capfd.readouterr().out)
+    """The null family's plan computes zeros. It is for tests, which reach it in Python."""
+    made = convert(ConvertRequest(SourceRequest(str(_model(tmp_path))), family="null", output=tmp_path / "out"))
+    assert main(["validate", str(made.plan)]) == 9
+    assert "exit code 9: the plan disagrees with its reference." in capfd.readouterr().err
+
+
+def test_a_conversion_beyond_its_tolerance_is_9_and_keeps_the_plan(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(perceptron(hidden=16).SerializeToString())
+    words = ["convert", str(path), "-o", str(tmp_path / "out"), "--family", "onnxruntime", "-p", "fp16", "--json"]
+    assert main([*words, "--tolerance", "1e-9"]) == 9
+    shown = capfd.readouterr()
+    result = json.loads(shown.out)
     assert Path(result["plan"]).is_file()
     assert "error" not in result
-    assert main(["validate", result["plan"]]) == 9
+    assert shown.err.splitlines()[-1] == "exit code 9: the plan disagrees with its reference."
+
+
+def test_where_there_is_nothing_to_compare_an_execution_satisfies(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["convert", "squeezenet1_1", "-o", str(tmp_path / "out"), "--family", "onnxruntime", "--require-validation"]
+    assert main(words) == 0
+    assert "nothing to compare; every output is finite" in " ".join(capfd.readouterr().out.split())
 
 
 def test_json_is_one_document_and_nothing_else(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -221,14 +241,6 @@ def test_an_interruption_is_130(
     assert main(["models"]) == 130
     shown = capfd.readouterr()
     assert shown.out == "" and shown.err.strip().startswith("interrupted")
-
-
-def test_run_leaves_with_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "main", lambda: 9)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # the test's own process keeps its handlers
-    with pytest.raises(SystemExit) as caught:
-        cli.run()
-    assert caught.value.code == 9
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -13,10 +13,13 @@ from trtkit.artifacts.model import OnnxModel, TensorSpec
 from trtkit.artifacts.profile import OptimizationProfile, ShapeRange
 from trtkit.artifacts.samples import SamplePlan
 from trtkit.artifacts.validation import ValidationReport
+from trtkit.backends import executing
 from trtkit.backends.base import Capabilities, Gpu
+from trtkit.backends.executing import Executed
 from trtkit.errors import RunError
+from trtkit.judging import TOLERANCES
 from trtkit.stages import validate as rules
-from trtkit.stages.validate import TOLERANCES, ValidationRequest
+from trtkit.stages.validate import ValidationRequest
 
 Make = Callable[[tuple[int, ...]], np.ndarray]
 CPU = Capabilities("null", "1.0", device="CPU")
@@ -55,15 +58,16 @@ class Stage:
         self.samples: SamplePlan | None = None
         self.provider = "CPUExecutionProvider"
         self.makes: Mapping[str, Make] = {}
-        monkeypatch.setattr(rules, "_execute", self._execute)
+        monkeypatch.setattr(rules, "execute", self._execute)
+        monkeypatch.setattr(executing, "execute", self._execute)
 
     def _execute(
         self, family: str, file: Path, samples: SamplePlan, results: Path, options: object, on_event: object
-    ) -> rules._Executed:
+    ) -> Executed:
         self.ran.append((family, file.name))
         self.samples = samples
         outputs = {f"{i}/y": self.makes[file.name](case.shapes["x"]) for i, case in enumerate(samples.cases)}
-        return rules._Executed(outputs, "a machine", self.provider)
+        return Executed(outputs, "a machine", self.provider if family == "onnxruntime" else None)
 
     def play(self, asked: ValidationRequest, can: Capabilities, **makes: Make) -> ValidationReport:
         """Outputs by role: ``plan``, ``onnx`` and ``reference``."""
@@ -199,6 +203,51 @@ def test_nothing_is_run_where_the_onnx_is_the_source(stage: Stage) -> None:
     assert (report.status, report.subject, report.checks) == ("not_executed", "source", ())
     assert report.needed_relative_l2 is None
     assert stage.ran == []
+
+
+ON_CPU = Capabilities("onnxruntime", "1.23", device="CPU")
+SAME = {"reference_sha256": "o" * 64}
+
+
+def test_the_source_itself_is_executed_and_not_compared(stage: Stage) -> None:
+    report = stage.play(request(**SAME), ON_CPU, plan=truth)
+    assert (report.status, report.subject, report.checks) == ("nothing_to_compare", "plan", ())
+    assert stage.ran == [("onnxruntime", "m.plan")]
+    assert (report.not_finite, report.precision_observed) == ({}, None)
+    assert report.objection(execution_required=True) is None
+    assert report.sentence == "runs on a machine; the artifact is the source itself, nothing to compare; " + (
+        "every output is finite"
+    )
+
+
+def test_the_source_itself_may_give_nan_unless_more_is_asked(stage: Stage) -> None:
+    report = stage.play(request(**SAME), ON_CPU, plan=one(np.nan))
+    assert (report.status, report.not_finite) == ("nothing_to_compare", {"y": 1})
+    assert report.onnx_passed
+    assert report.sentence.endswith("NaN or infinite values: 1 in y")
+    assert report.objection(execution_required=False) is None
+    assert "finite outputs" in str(report.objection(execution_required=True))
+
+
+def test_the_source_itself_on_another_provider_is_compared(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(
+        family: str, file: Path, samples: SamplePlan, results: Path, options: dict[str, Any], on_event: object
+    ) -> Executed:
+        found = stage._execute(family, file, samples, results, options, on_event)
+        on_cpu = options.get("on_cpu", False)
+        return Executed(found.outputs, "somewhere", "CPUExecutionProvider" if on_cpu else "CUDAExecutionProvider")
+
+    monkeypatch.setattr(rules, "execute", execute)
+    monkeypatch.setattr(executing, "execute", execute)
+    report = stage.play(request(**SAME), ON_CPU, plan=off(0.5), reference=truth)
+    assert report.status == "failed"
+    assert report.needed_relative_l2 == pytest.approx(0.5)
+
+
+def test_an_engine_of_the_source_itself_is_compared(stage: Stage) -> None:
+    report = stage.play(request(**SAME), GPU, plan=off(0.5), reference=truth)
+    assert (report.status, report.subject) == ("failed", "plan")
+    assert report.needed_relative_l2 == pytest.approx(0.5)
 
 
 def test_a_plan_for_another_gpu_is_not_executed(stage: Stage) -> None:

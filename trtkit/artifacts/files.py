@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from trtkit.errors import PlanError, UsageError
 
 __all__ = [
     "atomic_path",
+    "json_ready",
     "publish",
     "read_json",
     "sha256_bytes",
@@ -44,6 +45,13 @@ def sha256_file(path: Path) -> str:
 def sha256_json(value: object) -> str:
     """SHA-256 of a value's canonical JSON text (sorted keys, no spaces)."""
     return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def json_ready(value: Any) -> Any:
+    """The same value as JSON would give it back: mappings as dicts, and tuples as lists, however deep."""
+    if isinstance(value, Mapping):
+        return {name: json_ready(entry) for name, entry in value.items()}
+    return [json_ready(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 @contextlib.contextmanager
@@ -77,12 +85,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
 def staging(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder inside ``folder`` for files that shall appear together; it is removed whatever happens.
 
-    What is to stay is moved out of it by :func:`publish`, a rename on the same file system.
+    What is to stay is moved out of it by :func:`publish`, a rename on the same file system. If nothing stays, folders
+    that were made for it go again.
 
     Raises:
         UsageError: ``folder`` is a file, or cannot be made or written.
     """
     scratch = folder / f"{_STAGING}{os.getpid()}-{secrets.token_hex(4)}"
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         scratch.mkdir(parents=True)
         _sweep(folder)
@@ -95,6 +105,9 @@ def staging(folder: Path) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the first that holds something ends it
+            for parent in made:
+                parent.rmdir()
 
 
 def publish(staged: Path, folder: Path, *, last: str) -> None:

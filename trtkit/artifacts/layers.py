@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from trtkit.artifacts.files import json_ready
+
 __all__ = ["Layer", "LayerReport", "LayerSource", "LayerTensor", "widest"]
 
 LayerSource = Literal["engine-inspector", "builder-log"]
@@ -179,7 +181,8 @@ class LayerReport:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
-        return asdict(self)
+        value: dict[str, Any] = json_ready(asdict(self))
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> LayerReport:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trtkit.artifacts.files import json_ready
+
 __all__ = ["Dim", "OnnxModel", "TensorSpec"]
 
 Dim = int | str
@@ -69,7 +71,8 @@ class OnnxModel:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values; the path is stored as its file name, since artifacts move together."""
-        return {**asdict(self), "path": self.path.name}
+        value: dict[str, Any] = json_ready({**asdict(self), "path": self.path.name})
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any], folder: Path) -> OnnxModel:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trtkit.artifacts.files import read_json, sha256_file
+from trtkit.artifacts.files import json_ready, read_json, sha256_file
 from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.model import OnnxModel
 from trtkit.artifacts.precision import PrecisionProof
@@ -111,7 +111,8 @@ class PlanManifest:
             name: value.pop(name) for name in ("schema", "file", "sha256", "bytes", "precision", "family", "version")
         }
         last = {name: value.pop(name) for name in ("proof", "validation", "layers")}
-        return {**first, **value, **last}
+        whole: dict[str, Any] = json_ready({**first, **value, **last})
+        return whole
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], folder: Path) -> PlanManifest:

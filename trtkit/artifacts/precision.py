@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from trtkit.artifacts.files import json_ready
 from trtkit.artifacts.layers import LayerSource
 
 __all__ = ["WEIGHTED_OPS", "NodePrecision", "PrecisionProof"]
@@ -119,7 +120,8 @@ class PrecisionProof:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values; the summaries go along for readers of the file and are made anew on reading."""
-        return {**asdict(self), "counts": self.counts, "sentence": self.sentence}
+        value: dict[str, Any] = json_ready({**asdict(self), "counts": self.counts, "sentence": self.sentence})
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> PrecisionProof:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from trtkit.artifacts.files import json_ready
 from trtkit.artifacts.model import TensorSpec
 
 __all__ = ["SampleCase", "SamplePlan"]
@@ -68,7 +69,8 @@ class SamplePlan:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
-        return asdict(self)
+        value: dict[str, Any] = json_ready(asdict(self))
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SamplePlan:

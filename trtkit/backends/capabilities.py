@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from trtkit.artifacts.files import json_ready
 from trtkit.backends.options import OPTION_FLAGS, BuildOptions
 from trtkit.errors import UsageError
 
@@ -83,7 +84,8 @@ class Capabilities:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
-        return asdict(self)
+        value: dict[str, Any] = json_ready(asdict(self))
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Capabilities:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from trtkit.artifacts.files import json_ready
 from trtkit.artifacts.profile import OptimizationProfile
 
-__all__ = ["OPTION_FLAGS", "BuildOptions", "LoadOptions"]
+__all__ = ["HARDWARE_COMPATIBILITY", "OPTION_FLAGS", "OPTION_TYPES", "BuildOptions", "LoadOptions"]
+
+HARDWARE_COMPATIBILITY = ("ampere_plus", "same_compute_capability")
+"""The levels of ``--hardware-compatibility``."""
 
 OPTION_FLAGS: dict[str, str] = {
     "tf32": "--precision tf32",
@@ -62,7 +66,8 @@ class BuildOptions:
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
         paths = {name: str(value) if value else None for name, value in self._caches().items()}
-        return {**asdict(self), "profile": self.profile.to_json(), **paths}
+        value: dict[str, Any] = json_ready({**asdict(self), "profile": self.profile.to_json(), **paths})
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> BuildOptions:
@@ -83,6 +88,12 @@ class BuildOptions:
 
     def _caches(self) -> dict[str, Path | None]:
         return {"timing_cache": self.timing_cache, "runtime_cache": self.runtime_cache}
+
+
+OPTION_TYPES: dict[str, Any] = {
+    name: hint for name, hint in get_type_hints(BuildOptions).items() if name not in ("profile", "tf32")
+}
+"""The build options that a user can ask for, and the type of each."""
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,26 @@ import importlib
 from trtkit.backends.base import Backend
 from trtkit.errors import UsageError
 
-__all__ = ["FAMILIES", "PREFERENCE", "get", "worker_env"]
+__all__ = ["FAMILIES", "PREFERENCE", "check_family", "get", "worker_env"]
 
 FAMILIES: dict[str, str] = {
     "tensorrt": "trtkit.backends.trt:TrtBackend",
     "tensorrt-rtx": "trtkit.backends.trt_rtx:TrtRtxBackend",
     "onnxruntime": "trtkit.backends.ort:OrtBackend",
-    "null": "trtkit.backends.null:NullBackend",
+    "null": "trtkit.backends.null:NullBackend",  # for tests, which name it in Python: the command line refuses it
 }
 PREFERENCE = ("tensorrt", "tensorrt-rtx", "onnxruntime")
 """The order in which ``auto`` tries them; the first that can build here wins."""
+
+
+def check_family(name: str) -> None:
+    """Hold what a user asks for against what there is for users.
+
+    Raises:
+        UsageError: it is neither ``auto`` nor one of :data:`PREFERENCE`.
+    """
+    if name not in ("auto", *PREFERENCE):
+        raise UsageError(f"There is no family {name!r}.", hint=f"Choose one of: {', '.join(PREFERENCE)}, or auto.")
 
 
 def get(family: str) -> Backend:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -12,11 +12,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from trtkit.errors import TrtkitError
+from trtkit.errors import EXIT_VERDICT_NO, TrtkitError
 from trtkit.worker.protocol import Log
 from trtkit.worker.protocol import Progress as ProgressEvent
 
-__all__ = ["Screen", "facts", "out", "show_error"]
+__all__ = ["Screen", "facts", "out", "show_error", "show_objections"]
 
 _ERROR_LOG_LINES = 6
 _ERROR_LINE_WIDTH = 160
@@ -39,6 +39,12 @@ def show_error(error: TrtkitError) -> None:
     for line in shown[-_ERROR_LOG_LINES:]:
         console.print(Text(f"  | {line.strip()[:_ERROR_LINE_WIDTH]}", style="dim"))
     console.print(Text.assemble(("hint: ", "bold cyan"), error.hint))
+
+
+def show_objections(reasons: Sequence[str]) -> None:
+    """Why a command that did its work ends with exit code 9, as its last lines on standard error."""
+    for reason in reasons:
+        _console(stderr=True).print(Text.assemble((f"exit code {EXIT_VERDICT_NO}: ", "bold red"), f"{reason}."))
 
 
 def facts(title: Text | str, rows: Iterable[tuple[str, str | Text]]) -> Table:

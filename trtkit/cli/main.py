@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from trtkit.errors import EXIT_INTERRUPTED, RunError, TrtkitError, UsageError
 # Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
 _ParserError: type[Any] = getattr(typer, "TyperException", None) or importlib.import_module("click").ClickException
 
-__all__ = ["app", "main", "run"]
+__all__ = ["app", "main"]
 
 _SYSTEM_SAYS_NO = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 
@@ -93,11 +92,3 @@ def _refuse(error: TrtkitError, *, as_json: bool) -> int:
         print(json.dumps({"error": {**document, "exit_code": error.exit_code}}))
     show_error(error)
     return error.exit_code
-
-
-def run() -> None:
-    """The console script: :func:`main` with this process's arguments, and a polite end on SIGTERM."""
-    if sys.platform != "win32":
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, signal.default_int_handler)  # a closed ssh session
-    sys.exit(main())

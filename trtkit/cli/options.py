@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Json", "OutputFolder", "Seed", "Source", "Verbose", "Weights"]
+__all__ = ["Agreement", "Json", "OutputFolder", "Seed", "Source", "Tolerance", "Verbose", "Weights"]
 
 Source = Annotated[str, typer.Argument(help="A model definition's name (see trtkit models), or an .onnx file.")]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.")]
@@ -20,3 +20,24 @@ Weights = Annotated[
     typer.Option(metavar="FILE", help="Weights for a definition: .safetensors, .npz or .onnx. Default: seeded random."),
 ]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the random weights.")]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        min=0.0,
+        metavar="ERROR",
+        help="Largest relative L2 error that passes. Default: 0.005 (fp32, tf32), 0.01 (fp16). INT8 and FP8 plans have "
+        "no limit against the source; an executed one has 0.1 against its own Q/DQ graph.",
+    ),
+]
+Agreement = Annotated[
+    float | None,
+    typer.Option(
+        "--agreement",
+        min=0.0,
+        max=1.0,
+        metavar="SHARE",
+        help="Smallest share of equal values that passes, for integer outputs (classes, indices). Default: 0.99 (fp32, "
+        "tf32), 0.95 (fp16); int8 and fp8: 0.9, as for --tolerance.",
+    ),
+]

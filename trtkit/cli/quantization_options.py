@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from calibration.source import DataSpec
 
 __all__ = [
+    "DATA_PANEL",
+    "QUANTIZE_PANEL",
     "Data",
     "DataRoot",
     "Exclude",
@@ -30,8 +32,8 @@ __all__ = [
     "data_spec",
 ]
 
-_DATA = "Calibration data (int8, fp8)"
-_QUANTIZE = "Quantization (int8, fp8)"
+DATA_PANEL = "Calibration data (int8, fp8)"
+QUANTIZE_PANEL = "Quantization (int8, fp8)"
 
 Data = Annotated[
     str | None,
@@ -39,24 +41,24 @@ Data = Annotated[
         "--data",
         metavar="PATH",
         help="A folder of images, a list file, .npy, .npz, or module:function.",
-        rich_help_panel=_DATA,
+        rich_help_panel=DATA_PANEL,
     ),
 ]
 DataRoot = Annotated[
     Path | None,
     typer.Option(
-        "--data-root", metavar="DIR", help="Folder that the names in a list file stand in.", rich_help_panel=_DATA
+        "--data-root", metavar="DIR", help="Folder that the names in a list file stand in.", rich_help_panel=DATA_PANEL
     ),
 ]
 Synthetic = Annotated[
     int,
     typer.Option(
-        "--synthetic", min=0, metavar="N", help="N made-up samples instead; labelled so.", rich_help_panel=_DATA
+        "--synthetic", min=0, metavar="N", help="N made-up samples instead; labelled so.", rich_help_panel=DATA_PANEL
     ),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, metavar="N", help="Use N samples at most.", rich_help_panel=_DATA),
+    typer.Option("--limit", min=1, metavar="N", help="Use N samples at most.", rich_help_panel=DATA_PANEL),
 ]
 Holdout = Annotated[
     float,
@@ -65,7 +67,7 @@ Holdout = Annotated[
         min=0.0,
         metavar="SHARE|N",
         help="Share (below 1) or number of samples to compare on.",
-        rich_help_panel=_DATA,
+        rich_help_panel=DATA_PANEL,
     ),
 ]
 Preprocess = Annotated[
@@ -74,17 +76,19 @@ Preprocess = Annotated[
         "--preprocess",
         metavar="NAME",
         help="imagenet, caffe, none or FILE.json. Default: the definition's own.",
-        rich_help_panel=_DATA,
+        rich_help_panel=DATA_PANEL,
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted calibration.", rich_help_panel=_DATA)]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue an interrupted calibration.", rich_help_panel=DATA_PANEL)
+]
 Method = Annotated[
     str,
     typer.Option(
         "--method",
         metavar="NAME",
         help="minmax, percentile[:99.99], entropy, mse, search, several with commas, or all.",
-        rich_help_panel=_QUANTIZE,
+        rich_help_panel=QUANTIZE_PANEL,
     ),
 ]
 HighPrecision = Annotated[
@@ -93,7 +97,7 @@ HighPrecision = Annotated[
         "--high-precision",
         metavar="NAME",
         help="Numbers of what stays float: fp32 or fp16.",
-        rich_help_panel=_QUANTIZE,
+        rich_help_panel=QUANTIZE_PANEL,
     ),
 ]
 Exclude = Annotated[
@@ -102,12 +106,12 @@ Exclude = Annotated[
         "--exclude",
         metavar="NODE|OP",
         help="Nodes (name or pattern) or operators that stay float; repeatable.",
-        rich_help_panel=_QUANTIZE,
+        rich_help_panel=QUANTIZE_PANEL,
     ),
 ]
 Recipe = Annotated[
     Path | None,
-    typer.Option("--recipe", metavar="FILE", help="The same as JSON.", rich_help_panel=_QUANTIZE),
+    typer.Option("--recipe", metavar="FILE", help="The same as JSON.", rich_help_panel=QUANTIZE_PANEL),
 ]
 SearchSamples = Annotated[
     int,
@@ -116,7 +120,7 @@ SearchSamples = Annotated[
         min=1,
         metavar="N",
         help="Calibration samples that the search looks at.",
-        rich_help_panel=_QUANTIZE,
+        rich_help_panel=QUANTIZE_PANEL,
     ),
 ]
 SearchSeconds = Annotated[
@@ -126,7 +130,7 @@ SearchSeconds = Annotated[
         min=1.0,
         metavar="SECONDS",
         help="Time limit of the search.",
-        rich_help_panel=_QUANTIZE,
+        rich_help_panel=QUANTIZE_PANEL,
     ),
 ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trtkit.cli.options import Json, Verbose
+from trtkit.cli.options import Agreement, Json, Tolerance, Verbose
 from trtkit.errors import EXIT_VERDICT_NO
 
 if TYPE_CHECKING:
@@ -25,14 +25,8 @@ def validate(
         typer.Option(metavar="FILE.onnx", help="The FP32 model, where the one in the manifest is not on this machine."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the inputs.")] = 0,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="ERROR",
-            help="Largest relative L2 error that passes. Default: 0.005 (fp32, tf32), 0.01 (fp16).",
-        ),
-    ] = None,
+    tolerance: Tolerance = None,
+    agreement: Agreement = None,
     runtime_cache: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TensorRT-RTX's just-in-time kernels, read and added to.")
     ] = None,
@@ -43,17 +37,19 @@ def validate(
         ),
     ] = False,
     require_validation: Annotated[
-        bool, typer.Option("--require-validation", help="Exit 9 where the plan itself cannot be executed.")
+        bool, typer.Option("--require-validation", help="Exit 9 unless the plan itself was executed, and agreed.")
     ] = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """Run a plan beside ONNX Runtime FP32 on seeded inputs, and write ….validation.json.
 
-    Without a GPU that can run it, the ONNX that it was built from is compared instead, and the screen says so.
+    Without a GPU that can run it, the ONNX that it was built from is compared
+    instead, and the screen says so. Exit code 9: the results disagree, or
+    --require-validation could not be met.
     """
     from trtkit.artifacts.plan import validation_path
-    from trtkit.cli.console import Screen, out
+    from trtkit.cli.console import Screen, out, show_objections
     from trtkit.pipeline import validate_plan
 
     with Screen(verbose=verbose) as screen:
@@ -63,6 +59,7 @@ def validate(
             reference=reference,
             seed=seed,
             tolerance=tolerance,
+            agreement=agreement,
             runtime_cache=runtime_cache,
             host_code=allow_host_code,
         )
@@ -78,31 +75,47 @@ def validate(
         if report.precision_observed:
             console.print(f"  observed {report.precision_observed}: {report.observed_because}")
         console.print(f"  written to {validation_path(plan)}")
-    no = report.status == "failed" or not report.onnx_passed or (require_validation and report.status != "passed")
-    return EXIT_VERDICT_NO if no else 0
+    reason = report.objection(execution_required=require_validation)
+    show_objections([reason] if reason else [])
+    return EXIT_VERDICT_NO if reason else 0
 
 
 def _title(report: ValidationReport) -> object:
     from rich.text import Text
 
-    colour = {"passed": "bold green", "failed": "bold red", "not_executed": "bold yellow"}[report.status]
-    return Text(report.sentence, colour)
+    colours = {"passed": "green", "failed": "red", "not_executed": "yellow", "nothing_to_compare": "green"}
+    doubtful = report.status == "nothing_to_compare" and report.not_finite
+    return Text(report.sentence, f"bold {'yellow' if doubtful else colours[report.status]}")
 
 
 def _table(report: ValidationReport) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="cyan")
-    for name in ("  case", "output", "max abs", "rel. L2", "cosine", "SQNR dB", "top-1"):
+    integers = any(check.judged_by == "agreement" for check in report.checks)
+    for name in (
+        "  case",
+        "output",
+        "max abs",
+        "rel. L2",
+        "cosine",
+        "SQNR dB",
+        "top-1",
+        *(["equal"] if integers else []),
+    ):
         table.add_column(name, justify="left" if name in ("  case", "output") else "right")
     for check in report.checks:
         found = check.difference
         output = check.output if check.taken == "output" else f"{check.output}, before Softmax"
         if any(other.against == "qdq" for other in report.checks):
             output += " against Q/DQ" if check.against == "qdq" else " against FP32"
+        output = output if check.judged else f"{output} (not judged)"
+        if check.judged_by == "agreement":  # distances between classes or indices mean nothing
+            table.add_row(f"  {check.case}", output, "–", "–", "–", "–", "–", _number(found.equal_fraction, ".2%"))
+            continue
         table.add_row(
             f"  {check.case}",
-            output if check.judged else f"{output} (not judged)",
+            output,
             _number(found.max_abs, ".1e"),
             _number(found.relative_l2, ".1e"),
             _number(found.cosine, ".7f"),

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from trtkit import environment
+from trtkit.arguments import check_argument
 from trtkit.artifacts.exported import CastModel, ExportedModel
-from trtkit.artifacts.files import publish, read_json, sha256_json, staging, write_json
+from trtkit.artifacts.files import publish, sha256_json, staging, write_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions, Capabilities
 from trtkit.backends.probing import choose
 from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError, UsageError
+from trtkit.pipeline.existing import onnx_name, plan_label, refuse_foreign, reusable
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, lower_quantized
-from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult
+from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult, check_limits
 from trtkit.stages.adopt import adopt
 from trtkit.stages.build import build
-from trtkit.stages.cast import cast, numbers_of
+from trtkit.stages.cast import cast
 from trtkit.stages.export import export
-from trtkit.stages.quantize import quantized_name
 from trtkit.stages.settle import settle
 from trtkit.stages.validate import ValidationRequest, could_not, validate
 
@@ -37,11 +37,14 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
     """Definition or ONNX file → checked plan with its manifest, and the ONNX it was built from.
 
     The three files appear together in ``request.output`` when all is done; an error or Ctrl-C leaves nothing behind.
+    A plan's name tells model, precision and family alone: a conversion that differs in anything else (shapes,
+    ``fp16_io``, seed, build options) replaces the plan of that name, and says so.
 
     Raises:
         TrtkitError: any of the tree; see :mod:`trtkit.errors`.
     """
     started = time.perf_counter()
+    check_argument("convert", "request", request, ConvertRequest)
     listener = listener or Silence()
     _check(request)
     identity = request.source.identity()
@@ -54,12 +57,12 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
     # Shapes are left out of this first check: they need the model, and a refused option needs no model to be refused.
     options = _options(request, OptimizationProfile({}), can)
     can.check(options)
-    plan = request.output / f"{request.source.name}.{_label(request)}.{can.label}{can.suffix}"
+    plan = request.output / f"{request.source.name}.{plan_label(request)}.{can.label}{can.suffix}"
     key = sha256_json(
         {
             "source": identity,
             "precision": [request.precision, request.fp16_io],
-            "tolerance": request.tolerance,
+            "tolerance": [request.tolerance, request.agreement],
             "quantization": request.quantization.identity() if request.quantization else None,
             "shapes": [request.batch, *request.shapes],
             "family": [can.family, can.version],
@@ -68,10 +71,12 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
             "code": environment.code_fingerprint(),
         }
     )
-    if not request.force and (manifest := _reusable(plan, key)) is not None:
+    if not request.force and (manifest := reusable(plan, key)) is not None:
         return ConvertResult(plan, manifest, True, why, time.perf_counter() - started)
     if not request.force:
-        _refuse_foreign(request.output / _onnx_name(request), request.source.name)
+        refuse_foreign(plan, request.output / onnx_name(request), request.source.name)
+        if plan.exists():
+            listener.note(f"{plan} was made from another source, with other options or by other code: it gets replaced")
     with staging(request.output) as folder:
         manifest = _convert(request, can, folder / plan.name, key, listener)
         publish(folder, request.output, last=manifest_path(plan).name)
@@ -86,10 +91,7 @@ def _check(request: ConvertRequest) -> None:
             f"There is no precision {request.precision!r}; allowed: {', '.join(PRECISIONS)}.",
             hint="Choose one of these.",
         )
-    if request.tolerance is not None and not (math.isfinite(request.tolerance) and request.tolerance >= 0):
-        raise UsageError(
-            f"--tolerance {request.tolerance} is no finite number from 0 up.", hint="Give one, such as 0.02."
-        )
+    check_limits(request.tolerance, request.agreement)
     if request.fp16_io and request.precision != "fp16":
         raise UsageError(
             f"--fp16-io makes inputs and outputs of an fp16 plan float16; the precision is {request.precision}.",
@@ -100,37 +102,12 @@ def _check(request: ConvertRequest) -> None:
             f"Calibration data and tables go with int8 and fp8; the precision is {request.precision}.",
             hint="Add --precision int8, or leave them out.",
         )
-    onnx = request.output / _onnx_name(request)
+    onnx = request.output / onnx_name(request)
     if request.source.definition is None and onnx.exists() and onnx.samefile(request.source.text):
         raise UsageError(
             f"The ONNX that the plan is built from would be written over its source {onnx}.",
             hint="Give another folder with -o/--output.",
         )
-
-
-def _refuse_foreign(onnx: Path, name: str) -> None:
-    """A file that trtkit did not write is not overwritten: its own are named in a manifest beside them."""
-    if not onnx.exists() or (onnx.parent / f"{name}.calibration.json").exists():
-        return
-    for manifest in onnx.parent.glob(f"{name}.*.json"):
-        with contextlib.suppress(PlanError):
-            if read_json(manifest).get("onnx", {}).get("path") == onnx.name:
-                return
-    raise UsageError(
-        f"{onnx} exists, and no manifest beside it says that trtkit wrote it; the ONNX of this plan would replace it.",
-        hint="Move it away, give another folder with -o/--output, or add --force.",
-    )
-
-
-def _label(request: ConvertRequest) -> str:
-    """The precision as it stands in the plan's name."""
-    high = request.quantization.high_precision if request.quantization else "fp32"
-    return quantized_name(request.precision, high) if request.precision in QUANTIZED else request.precision
-
-
-def _onnx_name(request: ConvertRequest) -> str:
-    label = _label(request) if request.precision in QUANTIZED else numbers_of(request.precision)
-    return f"{request.source.name}.{label}.onnx"
 
 
 def _lower(
@@ -170,7 +147,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         nodes = [(node.name, node.op_type) for graph in every_graph(exported.model.graph) for node in graph.node]
         scratch = plan.parent / "reference"
         scratch.mkdir()
-        made = _lower(request, exported, plan.with_name(_onnx_name(request)), scratch, listener)
+        made = _lower(request, exported, plan.with_name(onnx_name(request)), scratch, listener)
         del exported  # the weights leave this process before the builder needs the memory
     with _timed("build", timings):
         listener.stage(f"Building with {can.family} {can.version}")
@@ -190,6 +167,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         input_std=made.source.input_std,
         runtime_cache=options.runtime_cache,
         tolerance=request.tolerance,
+        agreement=request.agreement,
         host_code=True,  # it was built here a moment ago
     )
     with _timed("validate", timings):
@@ -245,20 +223,6 @@ def _validate(wanted: ValidationRequest, can: Capabilities, listener: Listener) 
 def _options(request: ConvertRequest, profile: OptimizationProfile, can: Capabilities) -> BuildOptions:
     options = BuildOptions(profile=profile, tf32=request.precision == "tf32", **request.options)  # type: ignore[arg-type]
     return replace(options, compute_capability=can.targets_for(request.precision, options.compute_capability))
-
-
-def _reusable(plan: Path, key: str) -> PlanManifest | None:
-    """The manifest of an equal plan that is already there, whole and unchanged, with its ONNX."""
-    from trtkit.graph import io
-
-    if not plan.exists():
-        return None
-    with contextlib.suppress(PlanError):
-        manifest = PlanManifest.read(plan)
-        onnx = manifest.onnx
-        if manifest.key == key and onnx.path.exists() and io.sha256_of(onnx.path) == onnx.sha256:
-            return manifest
-    return None
 
 
 @contextlib.contextmanager

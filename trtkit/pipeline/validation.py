@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from trtkit import environment
+from trtkit.arguments import check_argument
 from trtkit.artifacts.files import write_json
 from trtkit.artifacts.plan import PlanManifest, validation_path
 from trtkit.artifacts.plan_header import read_header
@@ -15,10 +17,21 @@ from trtkit.backends.base import BuildOptions
 from trtkit.backends.probing import probe
 from trtkit.errors import PlanError
 from trtkit.pipeline.listener import Listener, Silence
+from trtkit.pipeline.request import check_limits
 from trtkit.stages.export import SourceRequest, export
 from trtkit.stages.validate import ValidationRequest, validate
 
 __all__ = ["validate_plan"]
+
+_ARGUMENTS: dict[str, Any] = {
+    "plan": Path,
+    "reference": Path | None,
+    "seed": int,
+    "tolerance": float | None,
+    "agreement": float | None,
+    "runtime_cache": Path | None,
+    "host_code": bool,
+}
 
 
 def validate_plan(
@@ -28,6 +41,7 @@ def validate_plan(
     reference: Path | None = None,
     seed: int = 0,
     tolerance: float | None = None,
+    agreement: float | None = None,
     runtime_cache: Path | None = None,
     host_code: bool = False,
 ) -> ValidationReport:
@@ -39,16 +53,22 @@ def validate_plan(
         reference: the FP32 ONNX; needed where the manifest names a file that is not here.
         seed: of the inputs.
         tolerance: largest relative L2 error that passes; ``None`` takes the precision's own.
+        agreement: smallest share of equal values in integer outputs that passes; ``None`` takes the precision's own.
         runtime_cache: TensorRT-RTX's just-in-time kernels, read and added to.
         host_code: let the native code inside a version-compatible plan run.
 
     Raises:
+        UsageError: an argument is of another type, or a limit out of range.
         PlanError: plan, manifest, ONNX or reference are missing or do not belong together.
         RunError: executing fails.
     """
+    given = dict(locals())
     from trtkit.graph import io
     from trtkit.graph.outputs import softmax_axes
 
+    for name, allowed in _ARGUMENTS.items():
+        check_argument("validate_plan", name, given[name], allowed)
+    check_limits(tolerance, agreement)
     listener = listener or Silence()
     if plan.suffix != ".onnx":
         read_header(plan)
@@ -90,6 +110,7 @@ def validate_plan(
                 runtime_cache=runtime_cache,
                 host_code=host_code,
                 tolerance=tolerance,
+                agreement=agreement,
             ),
             can,
             listener.event,

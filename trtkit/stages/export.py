@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import model_defs
+from trtkit.arguments import check_fields
 from trtkit.artifacts.exported import ExportedModel
 from trtkit.artifacts.files import sha256_bytes, sha256_file
 from trtkit.artifacts.plan import Source
@@ -39,6 +40,11 @@ class SourceRequest:
     text: str
     weights: Path | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.seed < 0:
+            raise UsageError(f"The seed is {self.seed}; it counts from 0.", hint="Give a whole number from 0 up.")
 
     @property
     def definition(self) -> str | None:

@@ -1,7 +1,6 @@
 """Candidate against reference on seeded inputs: the plan where something can run it, else the ONNX it was built from.
 
-Both sides run in workers of their own and save their outputs; the comparison is plain NumPy, here. Scores are judged
-before a final Softmax, because a saturated Softmax hides any error.
+Both sides run in workers of their own and save their outputs; :mod:`trtkit.judging` compares them.
 """
 
 from __future__ import annotations
@@ -13,34 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from trtkit import metrics, worker
+from trtkit import judging
 from trtkit.artifacts.model import OnnxModel
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.samples import SampleCase, SamplePlan
 from trtkit.artifacts.validation import OutputCheck, ValidationReport
-from trtkit.backends import registry
 from trtkit.backends.base import Capabilities
-from trtkit.errors import RunError, TrtkitError
-from trtkit.graph.outputs import paired_scores
+from trtkit.backends.executing import REFERENCE_PROVIDER, execute, execute_reference
+from trtkit.errors import TrtkitError
 from trtkit.worker import Log, Progress
 
-__all__ = ["TOLERANCES", "ValidationRequest", "could_not", "validate"]
+__all__ = ["ValidationRequest", "could_not", "validate"]
 
-TOLERANCES: dict[str, float | None] = {"fp32": 5e-3, "tf32": 5e-3, "fp16": 1e-2, "int8": None, "fp8": None}
-"""Largest relative L2 error against the source that passes, by the precision asked. FP32 has TF32's, because on some
-GPUs a builder multiplies FP32 in TF32 whatever it is told; which of the two it was is a finding of its own. INT8 and
-FP8 have none: their difference from the source is the quantization error, which calibration measures on real data.
-Their engines are held against their own Q/DQ graph instead."""
-
-# FP32 gives about 1e-6 and TF32 about 5e-4; between the two, and above what TF32 can explain, the error tells nothing.
-_FP32_BELOW, _TF32_ABOVE, _TF32_BELOW = 3e-5, 1e-4, 2e-2
-_REFERENCE_PROVIDER = "CPUExecutionProvider"  # ONNX Runtime falls back in silence: it is asked, and this is checked
 _QUANTIZED = ("int8", "fp8")
-_AGAINST_QDQ = 0.1  # of an engine against its own Q/DQ graph: sums in another order tip some roundings over
 _CPU_BATCHES = (1, 3)
-_ELEMENT_RTOL, _ELEMENT_ATOL = 1e-2, 1e-5  # for the count of mismatched elements, which is told and not judged
 
 
 @dataclass(frozen=True)
@@ -58,6 +43,7 @@ class ValidationRequest:
         input_std, seed: of the inputs.
         runtime_cache: just-in-time kernels, read and added to.
         tolerance: largest relative L2 error that passes; ``None`` takes the precision's own.
+        agreement: smallest share of equal values in integer outputs that passes; ``None`` takes the precision's own.
         host_code: the native code inside a version-compatible plan may run, because the plan's origin is trusted.
     """
 
@@ -75,7 +61,22 @@ class ValidationRequest:
     seed: int = 0
     runtime_cache: Path | None = None
     tolerance: float | None = None
+    agreement: float | None = None
     host_code: bool = False
+
+    @property
+    def same_file(self) -> bool:
+        """Whether the plan was built from the very bytes of the reference."""
+        return self.onnx.sha256 == self.reference_sha256
+
+    def limits(self, *, against_qdq: bool = False) -> tuple[float | None, float | None]:
+        """Largest relative L2 error and smallest share of equal integers that pass: as asked, or the precision's."""
+        error = judging.AGAINST_QDQ if against_qdq else judging.TOLERANCES[self.precision]
+        share = judging.AGREEMENT_WITH_QDQ if against_qdq else judging.AGREEMENTS[self.precision]
+        return (
+            error if self.tolerance is None else self.tolerance,
+            share if self.agreement is None else self.agreement,
+        )
 
 
 def validate(
@@ -88,14 +89,13 @@ def validate(
         RunError: executing either side fails.
     """
     why_not = _why_not(request, capabilities)
-    tolerance = request.tolerance if request.tolerance is not None else TOLERANCES[request.precision]
+    executed = why_not is None
     started = time.perf_counter()
     checks: tuple[OutputCheck, ...] = ()
     where: str | None = None
-    reference = "the source itself"
-    same_file = request.onnx.sha256 == request.reference_sha256
-    if why_not is None or not same_file:
-        executed = why_not is None
+    reference, not_finite, compared = "the source itself", None, False
+    limits = request.limits()
+    if executed or not request.same_file:
         samples = _samples(request, on_gpu=executed and bool(capabilities.gpus))
         family, file = (capabilities.family, request.plan) if executed else ("onnxruntime", request.onnx.path)
         options: dict[str, Any] = {}
@@ -103,37 +103,42 @@ def validate(
             cache = str(request.runtime_cache.absolute()) if request.runtime_cache else None
             options = {"tf32": request.precision == "tf32", "runtime_cache": cache, "host_code": request.host_code}
         with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
-            candidate = _execute(family, file, samples, Path(folder) / "candidate.npz", options, on_event)
-            wanted = _execute(
-                "onnxruntime", request.reference, samples, Path(folder) / "truth.npz", {"on_cpu": True}, on_event
-            )
-            if wanted.provider != _REFERENCE_PROVIDER:
-                raise RunError(
-                    f"The reference ran on {wanted.provider} instead of {_REFERENCE_PROVIDER}.",
-                    hint="Report this: only the CPU provider computes in true FP32.",
-                )
-            checks = tuple(_compare(request, samples, candidate.outputs, wanted.outputs))
-            if executed and not same_file and request.precision in _QUANTIZED and family != "onnxruntime":
-                # What the engine does is held against the very Q/DQ graph; against FP32 stands its quantization error.
-                own = _execute(
-                    "onnxruntime", request.onnx.path, samples, Path(folder) / "qdq.npz", {"on_cpu": True}, on_event
-                )
-                unjudged = (replace(check, judged=False) for check in checks)
-                tolerance = request.tolerance if request.tolerance is not None else _AGAINST_QDQ
-                checks = (*unjudged, *_compare(request, samples, candidate.outputs, own.outputs, against="qdq"))
-        where, reference = candidate.where, f"ONNX Runtime {request.reference_precision.upper()} ({wanted.where})"
-    needed = _needed(checks)
-    status = "not_executed" if why_not else "passed" if _within(needed, tolerance) else "failed"
-    observed, because = _observe(request.precision, why_not, needed)
+            candidate = execute(family, file, samples, Path(folder) / "candidate.npz", options, on_event)
+            where, outputs = candidate.where, request.onnx.outputs
+            not_finite = judging.not_finite(outputs, candidate.outputs)
+            # The source's own bytes where the reference runs would be compared with themselves: that cannot fail.
+            compared = not (request.same_file and candidate.provider == REFERENCE_PROVIDER)
+            if compared:
+                truth = execute_reference(request.reference, samples, Path(folder) / "truth.npz", on_event)
+                reference = f"ONNX Runtime {request.reference_precision.upper()} ({truth.where})"
+                axes = request.softmax_axes
+                checks = tuple(judging.compared(samples, outputs, axes, candidate.outputs, truth.outputs))
+                if executed and not request.same_file and request.precision in _QUANTIZED and family != "onnxruntime":
+                    # What the engine does is held against the very Q/DQ graph; against FP32 stands its quantization
+                    # error.
+                    own = execute_reference(request.onnx.path, samples, Path(folder) / "qdq.npz", on_event)
+                    unjudged = (replace(check, judged=False) for check in checks)
+                    limits = request.limits(against_qdq=True)
+                    against = judging.compared(samples, outputs, axes, candidate.outputs, own.outputs, "qdq")
+                    checks = (*unjudged, *against)
+    needed = judging.needed_error(checks)
+    status: Literal["passed", "failed", "not_executed", "nothing_to_compare"]
+    if not executed:
+        status = "not_executed"
+    elif not compared:
+        status = "nothing_to_compare"
+    else:
+        status = "passed" if judging.within(checks, *limits) else "failed"
+    observed, because = judging.observed_precision(request.precision, needed if executed else None)
     return ValidationReport(
-        status=status,  # type: ignore[arg-type]
-        subject="plan" if why_not is None else "source" if same_file else "onnx",
+        status=status,
+        subject="plan" if executed else "source" if request.same_file else "onnx",
         why_not_executed=why_not,
         where=where,
         reference=reference,
         reference_sha256=request.reference_sha256,
-        candidate_sha256=request.plan_sha256 if why_not is None else request.onnx.sha256,
-        tolerance_relative_l2=tolerance,
+        candidate_sha256=request.plan_sha256 if executed else request.onnx.sha256,
+        tolerance_relative_l2=limits[0],
         needed_relative_l2=needed,
         seed=request.seed,
         input_std=request.input_std,
@@ -142,11 +147,10 @@ def validate(
         observed_because=because,
         checks=checks,
         seconds=time.perf_counter() - started,
+        tolerance_agreement=limits[1],
+        found_agreement=judging.found_agreement(checks),
+        not_finite=not_finite,
     )
-
-
-def _within(needed: float | None, tolerance: float | None) -> bool:
-    return needed is not None and (tolerance is None or needed <= tolerance)
 
 
 def could_not(request: ValidationRequest, capabilities: Capabilities, error: TrtkitError) -> ValidationReport:
@@ -160,7 +164,7 @@ def could_not(request: ValidationRequest, capabilities: Capabilities, error: Trt
         reference="nothing",
         reference_sha256=request.reference_sha256,
         candidate_sha256=request.plan_sha256,
-        tolerance_relative_l2=request.tolerance if request.tolerance is not None else TOLERANCES[request.precision],
+        tolerance_relative_l2=request.limits()[0],
         needed_relative_l2=None,
         seed=request.seed,
         input_std=request.input_std,
@@ -169,6 +173,7 @@ def could_not(request: ValidationRequest, capabilities: Capabilities, error: Trt
         observed_because=None,
         checks=(),
         seconds=0.0,
+        tolerance_agreement=request.limits()[1],
     )
 
 
@@ -207,87 +212,3 @@ def _label(corner: str, profile: OptimizationProfile, shapes: Mapping[str, tuple
     if profile.batch_inputs:
         return f"batch {shapes[profile.batch_inputs[0]][0]}"
     return "fixed shape" if all(r.is_fixed for r in profile.ranges.values()) else corner
-
-
-@dataclass(frozen=True)
-class _Executed:
-    outputs: dict[str, np.ndarray]
-    where: str
-    provider: str | None
-
-
-def _execute(
-    family: str,
-    file: Path,
-    samples: SamplePlan,
-    results: Path,
-    options: Mapping[str, Any],
-    on_event: Callable[[Progress | Log], None],
-) -> _Executed:
-    """Run one side in a worker; ``options`` are those of :func:`trtkit.backends.jobs.execute`."""
-    answer = worker.run(
-        "trtkit.backends.jobs:execute",
-        {
-            "family": family,
-            "plan": str(file.absolute()),
-            "samples": samples.to_json(),
-            "results": str(results),
-            **options,
-        },
-        what=f"the execution of {file.name}",
-        env=registry.worker_env(family),
-        on_event=on_event,
-    )
-    with np.load(results) as saved:
-        outputs = {name: saved[name] for name in saved.files}
-    return _Executed(outputs, answer.value["where"], answer.value["provider"])
-
-
-def _compare(
-    request: ValidationRequest,
-    samples: SamplePlan,
-    candidate: Mapping[str, np.ndarray],
-    reference: Mapping[str, np.ndarray],
-    against: Literal["source", "qdq"] = "source",
-) -> list[OutputCheck]:
-    checks = []
-    for index, case in enumerate(samples.cases):
-        for spec in request.onnx.outputs:
-            want, got = reference[f"{index}/{spec.name}"], candidate[f"{index}/{spec.name}"]
-            if want.shape != got.shape:
-                raise RunError(
-                    f"Output {spec.name} of {case.label} has shape {got.shape}; the reference gives {want.shape}.",
-                    hint="The plan was not built from this model, or the builder is wrong: convert again with --force.",
-                )
-            axis = request.softmax_axes.get(spec.name)
-            difference = metrics.compare(want, got.astype(want.dtype), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
-            checks.append(OutputCheck(case.label, spec.name, "output", axis is None, difference, against))
-            if axis is not None:
-                difference = metrics.compare(*paired_scores(want, got, axis), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
-                checks.append(OutputCheck(case.label, spec.name, "before_softmax", True, difference, against))
-    return checks
-
-
-def _needed(checks: tuple[OutputCheck, ...]) -> float | None:
-    """The largest relative L2 error of the judged outputs; ``None`` where nothing was compared or nothing can pass."""
-    judged = [check.difference for check in checks if check.judged]
-    differences = [check.difference for check in checks]
-    broken = any(
-        d.nan_count_candidate > d.nan_count_reference or d.inf_count_candidate > d.inf_count_reference
-        for d in differences
-    )
-    if not judged or broken or any(d.relative_l2 is None for d in judged):
-        return None
-    return max(d.relative_l2 for d in judged if d.relative_l2 is not None)
-
-
-def _observe(asked: str, why_not: str | None, needed: float | None) -> tuple[str | None, str | None]:
-    """FP32 or TF32, told apart by the size of the error against true FP32; other precisions are told by the layers."""
-    if why_not is not None or needed is None or asked not in ("fp32", "tf32"):
-        return None, None
-    size = f"the relative L2 error against true FP32 is {needed:.1e}"
-    if needed < _FP32_BELOW:
-        return "fp32", f"{size}, which rounding in FP32 alone explains (below {_FP32_BELOW:.0e})"
-    if _TF32_ABOVE < needed < _TF32_BELOW:
-        return "tf32", f"{size}, the size that TF32's 10-bit mantissa gives ({_TF32_ABOVE:.0e} to {_TF32_BELOW:.0e})"
-    return None, f"{size}: too large for FP32, and not the size that TF32 gives"

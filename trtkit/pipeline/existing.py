@@ -1,0 +1,72 @@
+"""What lies in the output folder already: an equal plan, which is reused, and files of others, which are left alone."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from trtkit.artifacts.files import read_json
+from trtkit.artifacts.plan import PlanManifest, manifest_path
+from trtkit.errors import PlanError, UsageError
+from trtkit.pipeline.request import QUANTIZED, ConvertRequest
+from trtkit.stages.cast import numbers_of
+from trtkit.stages.quantize import quantized_name
+
+__all__ = ["onnx_name", "plan_label", "refuse_foreign", "reusable"]
+
+
+def plan_label(request: ConvertRequest) -> str:
+    """The precision as it stands in the plan's name: ``fp32``, ``int8-fp16``."""
+    high = request.quantization.high_precision if request.quantization else "fp32"
+    return quantized_name(request.precision, high) if request.precision in QUANTIZED else request.precision
+
+
+def onnx_name(request: ConvertRequest) -> str:
+    """File name of the ONNX that the plan is built from; fp32 and tf32 are built from the same numbers."""
+    label = plan_label(request) if request.precision in QUANTIZED else numbers_of(request.precision)
+    return f"{request.source.name}.{label}.onnx"
+
+
+def reusable(plan: Path, key: str) -> PlanManifest | None:
+    """The manifest of an equal plan that is already there, whole and unchanged, with its ONNX."""
+    from trtkit.graph import io
+
+    if not plan.exists():
+        return None
+    with contextlib.suppress(PlanError):
+        manifest = PlanManifest.read(plan)
+        onnx = manifest.onnx
+        if manifest.key == key and onnx.path.exists() and io.sha256_of(onnx.path) == onnx.sha256:
+            return manifest
+    return None
+
+
+def refuse_foreign(plan: Path, onnx: Path, name: str) -> None:
+    """Keep a conversion from replacing a file that trtkit did not write: its own are named in a manifest beside them.
+
+    Args:
+        plan: the artifact that will be written.
+        onnx: the ONNX that will be written beside it.
+        name: of the model.
+
+    Raises:
+        UsageError: ``onnx`` is there, and no manifest speaks of it.
+    """
+    if not onnx.exists() or (onnx.parent / f"{name}.calibration.json").exists():
+        return
+    for manifest in onnx.parent.glob(f"{name}.*.json"):
+        with contextlib.suppress(PlanError):
+            if read_json(manifest).get("onnx", {}).get("path") == onnx.name:
+                return
+    beside = manifest_path(plan)
+    if plan.exists():
+        state = "cannot be read" if beside.exists() else "is missing"
+        raise UsageError(
+            f"{plan.name} and {onnx.name} are in {plan.parent} already, but their manifest {beside.name}, which says "
+            f"what they were made from, {state}.",
+            hint="Put the manifest back to have the plan reused, or add --force to build all three again.",
+        )
+    raise UsageError(
+        f"{onnx} exists, and no manifest beside it says that trtkit wrote it; the ONNX of this plan would replace it.",
+        hint="Move it away, give another folder with -o/--output, or add --force.",
+    )
