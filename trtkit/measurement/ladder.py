@@ -1,0 +1,89 @@
+"""The batch ladder: which batch size to try next, and why it ends. Powers of two upward, then bisection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trtkit.artifacts.sweep import Attempt
+
+__all__ = ["REASONS", "Step", "ending", "next_step"]
+
+REASONS: dict[str, str] = {
+    "device_memory": "the device's memory is too small",
+    "workspace": "the engine's scratch memory (workspace) is too small",
+    "profile": "the optimization profile of the plan ends there",
+    "element_limit": "a tensor would have more than 2³¹ elements",
+    "host_memory": "this machine's memory is too small",
+    "timeout": "one attempt would take longer than it may",
+    "other": "the runtime failed",
+}
+"""Why a batch does not run, by the words of :attr:`trtkit.artifacts.sweep.Attempt.reason`."""
+
+_NO_EDGE = ("timeout",)  # a matter of patience: there is no largest batch to be found by bisection
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next attempt.
+
+    Attributes:
+        batch: images per iteration.
+        full: measure it in full; otherwise a moment's run tells whether it executes.
+    """
+
+    batch: int
+    full: bool
+
+
+def next_step(attempts: Sequence[Attempt], *, smallest: int = 1, limit: int | None = None) -> Step | None:
+    """The next batch size of the ladder; ``None`` when it has ended.
+
+    ``smallest``, then the powers of two above it up to the first that does not run (or ``limit``), each measured in
+    full. Then bisection between the largest that ran and the smallest that did not, with short runs; what it finds is
+    measured in full. A batch that ran once and failed later counts as failed.
+
+    Args:
+        attempts: those made so far, in any order.
+        smallest: where the ladder begins.
+        limit: the largest batch to try; ``None`` for none.
+    """
+    failed = {attempt.batch for attempt in attempts if not attempt.ran}
+    ran = {attempt.batch for attempt in attempts if attempt.ran} - failed
+    measured = {attempt.batch for attempt in attempts if attempt.outcome == "measured"}
+    if not failed:
+        if not ran:
+            return Step(smallest, full=True)
+        top = max(ran)
+        if limit is not None and top >= limit:
+            return None if top in measured else Step(top, full=True)
+        above = 1 << top.bit_length()  # the next power of two
+        return Step(above if limit is None else min(above, limit), full=True)
+    wall = min(failed)
+    top = max((batch for batch in ran if batch < wall), default=0)
+    why = next(attempt.reason for attempt in attempts if not attempt.ran and attempt.batch == wall)
+    if wall - top > 1 and wall > smallest and why not in _NO_EDGE:
+        middle = (top + wall) // 2
+        if middle >= smallest:
+            return Step(middle, full=False)
+    return Step(top, full=True) if top and top not in measured else None
+
+
+def ending(attempts: Sequence[Attempt], *, limit: int | None = None, limit_because: str = "") -> str:
+    """Why a ladder that has ended stops where it does, a sentence without a full stop.
+
+    Args:
+        attempts: all of them.
+        limit: the largest batch that was to be tried.
+        limit_because: where that limit is from: ``--sweep-limit``, the plan's profile.
+    """
+    failed = [attempt for attempt in attempts if not attempt.ran]
+    if not failed:
+        top = max(attempt.batch for attempt in attempts)
+        return f"batch {top} is the largest that was to be tried ({limit_because})" if limit else f"batch {top} ran"
+    wall = min(failed, key=lambda attempt: attempt.batch)
+    ran = [attempt.batch for attempt in attempts if attempt.ran and attempt.batch < wall.batch]
+    reason = REASONS.get(wall.reason or "other", REASONS["other"])
+    head = f"batch {max(ran)} is the largest that ran; " if ran else "no batch ran; "
+    verb = "was not tried" if wall.outcome == "skipped" else "failed"
+    return f"{head}{wall.batch} {verb}: {reason}" + (f" ({wall.text})" if wall.text else "")
