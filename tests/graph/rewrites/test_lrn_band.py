@@ -44,7 +44,7 @@ def lrn_net(shape, **attributes):
 )
 def test_every_window_and_power(channels, size, sides, alpha, beta, bias):
     source = lrn_net(("N", channels, *sides), size=size, alpha=alpha, beta=beta, bias=bias)
-    result = applied(BAND, source, scale=10, limit=1e-5)  # ONNX Runtime rolls its sum, which costs it digits
+    result = applied(BAND, source, scale=10, limit=1e-4)  # ONNX Runtime rolls its sum, which costs it digits
     assert len(result.sites) == 1 and "LRN" not in ops(result.model)
     x = np.random.default_rng(0).standard_normal((2, channels, *sides)).astype(np.float32) * 10
     assert relative_l2(plain_lrn(x, size, alpha, beta, bias), run(result.model, {"x": x})[0]) < 1e-6

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from trtkit.artifacts.rewrites import Site
 from trtkit.graph.order import needs, sort_nodes
 from trtkit.graph.rewrites.view import GraphView
 
@@ -35,36 +36,6 @@ def made_by(node: onnx.NodeProto) -> str | None:
         return found
     parts = node.name.split("/")
     return next((name for name in _AUXILIARY if name in parts[1:]), None)
-
-
-@dataclass(frozen=True)
-class Site:
-    """A place where a rewrite applies, or was applied.
-
-    Attributes:
-        rewrite: its name.
-        nodes: names of the nodes that it replaces, in graph order.
-        anchor: the node that the site is called after.
-        region_hash: SHA-256 of the replaced region's operators, attributes, shapes and types, without the weights.
-        made: names of the nodes that stand there afterwards.
-        detail: what was found, for people.
-    """
-
-    rewrite: str
-    nodes: tuple[str, ...]
-    anchor: str
-    region_hash: str
-    made: tuple[str, ...]
-    detail: str
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Site:
-        """The inverse of :meth:`to_json`."""
-        return cls(**{**value, "nodes": tuple(value["nodes"]), "made": tuple(value["made"])})
 
 
 @dataclass(frozen=True)

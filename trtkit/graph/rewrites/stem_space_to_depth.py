@@ -10,8 +10,8 @@ Let K = ⌈k/s⌉ and w[j] = 0 for k ≤ j < s·K. Write j = s·a + b with 0 ≤
 
 With z_b[i] = x̂[s·i + b], that is a convolution of z_b (b as further channels) with window K, stride 1 and no padding.
 It reads i < O + K − 1, so x̂ has to have the length L = s·(O + K − 1): p zeros before x, and L − p − H behind it (fewer
-than none where the source left a remainder unread: then x is cropped). SpaceToDepth with block s puts (row b, column b',
-channel c) at channel (b·s + b')·C + c; the weights follow. The sums have the same terms, and zeros.
+than none where the source left a remainder unread: then x is cropped). SpaceToDepth with block s puts row b, column b'
+and channel c at channel (b·s + b')·C + c; the weights follow. The sums have the same terms, and zeros.
 
 Tensor cores multiply 8 or 16 channels at a time: with 3 of them most of the work is padding, with 3·s² it is not. The
 ``_16`` variant pads the image's channels with zeros in the same Pad, so that C·s² becomes a multiple of 16.

@@ -1,0 +1,109 @@
+"""The job that runs a model and its rewritten forms on the same inputs, in ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtkit.artifacts.samples import SamplePlan
+from trtkit.environment import cpu_name
+from trtkit.errors import BackendUnavailableError, RunError
+from trtkit.graph.rewrites.equality import difference, judge
+from trtkit.worker.protocol import Reporter
+
+__all__ = ["check"]
+
+Feeds = list[dict[str, np.ndarray]]
+
+
+def check(
+    report: Reporter,
+    *,
+    source: str,
+    rewritten: list[str],
+    samples: dict[str, Any],
+    softmax_axes: dict[str, int],
+    precision: str = "fp32",
+    data: str | None = None,
+) -> dict[str, Any]:
+    """Run the source without and with ONNX Runtime's optimizations, then every rewritten model without, and compare.
+
+    It ends at the first rewritten model that fails, since those after it contain its rewrite.
+
+    Args:
+        report: takes the progress.
+        source, rewritten: .onnx files.
+        samples: :class:`~trtkit.artifacts.samples.SamplePlan` as JSON: seeded inputs.
+        softmax_axes: output → axis, for outputs that are a Softmax's.
+        precision: the numbers inside the models, ``fp32`` or ``fp16``.
+        data: an .npz file with one real batch, an array for every input, as a further case.
+
+    Returns:
+        ``own`` (what the optimizations moved; ``None`` if not finite), ``cases``, ``where``, and ``checks``: for each
+        rewritten model that ran ``difference``, ``limit`` and ``reason``, as in
+        :class:`~trtkit.graph.rewrites.equality.Equality`.
+
+    Raises:
+        RunError: the source does not run.
+    """
+    plan = SamplePlan.from_json(samples)
+    feeds: Feeds = [plan.feeds(case) for case in plan.cases]
+    labels = [case.label for case in plan.cases]
+    if data is not None:
+        with np.load(data) as real:
+            feeds.append({name: real[name] for name in real.files})
+        labels.append("real inputs")
+    steps = len(rewritten) + 2
+    report.progress("Checking rewrites", 0, steps)
+    plain = _outputs(Path(source), feeds, optimized=False)
+    report.progress("Checking rewrites", 1, steps)
+    optimized = _outputs(Path(source), feeds, optimized=True)
+    own, _ = difference(plain, optimized, softmax_axes)
+    checks: list[dict[str, Any]] = []
+    for index, file in enumerate(rewritten):
+        report.progress("Checking rewrites", 2 + index, steps)
+        try:
+            found = judge(
+                plain, optimized, _outputs(Path(file), feeds, optimized=False), softmax_axes, precision=precision
+            )
+        except RunError as error:
+            checks.append({"difference": None, "limit": None, "reason": error.message})
+            break
+        checks.append({"difference": found.difference, "limit": found.limit, "reason": found.reason})
+        if not found.passed:
+            break
+    report.progress("Checking rewrites", steps, steps)
+    return {"own": own, "cases": labels, "where": f"ONNX Runtime on {cpu_name()}", "checks": checks}
+
+
+def _outputs(file: Path, feeds: Feeds, *, optimized: bool) -> dict[str, np.ndarray]:
+    """``CASE/OUTPUT`` → array, from a session of its own that is gone afterwards."""
+    try:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+    except (ImportError, AttributeError) as error:  # an uninstall of one of two twins leaves an empty namespace
+        raise BackendUnavailableError(
+            f"ONNX Runtime is needed to check rewrites, and it is missing or damaged: {error}.",
+            hint="Install onnxruntime, or pass --rewrite none.",
+        ) from error
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    found: dict[str, np.ndarray] = {}
+    try:
+        session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_outputs()]
+        for index, case in enumerate(feeds):
+            values = session.run(names, case)
+            found.update({f"{index}/{name}": np.asarray(value) for name, value in zip(names, values, strict=True)})
+    except Exception as error:  # ONNX Runtime raises pybind-made classes that share no base but Exception
+        raise RunError(
+            f"ONNX Runtime cannot run {file.name}: {' '.join(str(error).split())[:400]}",
+            hint="Mend the model, or pass --rewrite none.",
+        ) from error
+    return found

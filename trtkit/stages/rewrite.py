@@ -1,0 +1,229 @@
+"""Model → the same model with a faster graph: one rewrite after another, each result checked against the source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trtkit import worker
+from trtkit.artifacts.model import OnnxModel, TensorSpec
+from trtkit.artifacts.profile import OptimizationProfile
+from trtkit.artifacts.rewrites import AppliedRewrite, RewriteReport, Site
+from trtkit.artifacts.samples import SampleCase, SamplePlan
+from trtkit.worker import Log, Progress
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["RewriteOptions", "rewrite", "rewrite_model"]
+
+_BATCHES = (1, 3, 8)
+
+OnEvent = Callable[[Progress | Log], None]
+
+
+@dataclass(frozen=True)
+class RewriteOptions:
+    """Which rewrites, and how their results are checked.
+
+    Attributes:
+        names: of the rewrites, in the order in which they are applied.
+        asked: what the user wrote (``safe``, ``auto``, names), for the report.
+        only: rewrite → names of anchors where it is applied, as in :attr:`RewriteReport.replay`; a rewrite that is
+            missing there is applied wherever it fits.
+        profile: shapes of the samples; ``None`` takes the model's fixed ones and batches of 1, 3 and 8.
+        input_std, seed: of the seeded inputs.
+        data: an .npz file with one batch of real inputs, an array for every input.
+        check: whether results are checked. Only a replay of rewrites that were checked before may leave it out.
+    """
+
+    names: tuple[str, ...]
+    asked: str = "names"
+    only: Mapping[str, tuple[str, ...]] | None = None
+    profile: OptimizationProfile | None = None
+    input_std: float = 1.0
+    seed: int = 0
+    data: Path | None = None
+    check: bool = True
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A rewrite applied on top of those before it: its sites, and the file of the result."""
+
+    name: str
+    sites: tuple[Site, ...]
+    file: Path
+
+
+def rewrite(
+    model: OnnxModel, path: Path, scratch: Path, options: RewriteOptions, on_event: OnEvent = lambda event: None
+) -> tuple[OnnxModel, RewriteReport]:
+    """Rewrite a file.
+
+    Args:
+        model: prepared, FP32 or FP16.
+        path: where the rewritten file goes; nothing is written if no rewrite is kept, and ``model`` is returned.
+        scratch: a folder for the files that are compared.
+        options: which rewrites.
+        on_event: told what the worker reports.
+
+    Raises:
+        UsageError: an unknown rewrite, or shapes are needed and not given.
+        ModelError: shape inference finds a contradiction.
+        RunError: the source does not run in ONNX Runtime.
+    """
+    from trtkit.graph import io
+
+    source = io.load(model.path)
+    result, report = rewrite_model(source, scratch, options, on_event, precision=model.precision, file=model.path)
+    if not report.kept:
+        return model, report
+    parents = (*model.parents, model.sha256)
+    transforms = (*model.transforms, *report.names)
+    precision = model.precision
+    made = io.save(result, path, name=model.name, precision=precision, parents=parents, transforms=transforms)
+    return made, report
+
+
+def rewrite_model(
+    model: onnx.ModelProto,
+    scratch: Path,
+    options: RewriteOptions,
+    on_event: OnEvent = lambda event: None,
+    *,
+    precision: str = "fp32",
+    file: Path | None = None,
+) -> tuple[onnx.ModelProto, RewriteReport]:
+    """Rewrite a model in memory; see :func:`rewrite`.
+
+    Args:
+        model: prepared, weights inside; it is not changed.
+        scratch: a folder for the files that are compared.
+        options: which rewrites.
+        on_event: told what the worker reports.
+        precision: the numbers inside, ``fp32`` or ``fp16``.
+        file: the model's own file; without it one is written to ``scratch``.
+
+    Returns:
+        The rewritten model (``model`` itself where no rewrite was kept) and the report.
+    """
+    from trtkit.graph import io
+    from trtkit.graph.rewrites import named
+
+    started = time.perf_counter()
+    wanted = [item.name for item in named(options.names)]
+    dropped: dict[str, AppliedRewrite] = {}
+    answer: dict[str, Any] = {"own": None, "cases": [], "where": None, "checks": []}
+    while True:
+        names = [name for name in wanted if name not in dropped]
+        result, candidates = _apply(model, names, scratch, options)
+        if not candidates or not options.check:
+            break
+        if file is None:
+            file = io.save(model, scratch / "source.onnx", name="source", precision=precision).path
+        answer = _check(model, file, candidates, options, precision, on_event)
+        failed = next((index for index, item in enumerate(answer["checks"]) if item["reason"] is not None), None)
+        if failed is None:
+            break
+        bad, verdict = candidates[failed], answer["checks"][failed]
+        dropped[bad.name] = AppliedRewrite(
+            bad.name, bad.sites, verdict["difference"], verdict["limit"], kept=False, reason=verdict["reason"]
+        )
+    report = RewriteReport(
+        options.asked,
+        tuple(_entries(wanted, candidates, dropped, answer["checks"])),
+        answer["own"],
+        tuple(answer["cases"]),
+        answer["where"],
+        time.perf_counter() - started,
+    )
+    return (result if candidates else model), report
+
+
+def _apply(
+    model: onnx.ModelProto, names: list[str], scratch: Path, options: RewriteOptions
+) -> tuple[onnx.ModelProto, list[_Candidate]]:
+    """Apply rewrites one on top of the other; each that changes something leaves a file."""
+    from trtkit.graph import io
+    from trtkit.graph.rewrites import ALL
+
+    candidates: list[_Candidate] = []
+    for name in names:
+        made = ALL[name].apply(model, only=(options.only or {}).get(name))
+        if not made.modified:
+            continue
+        model = made.model
+        file = scratch / f"{len(candidates)}_{name}.onnx"
+        if options.check:
+            io.save(model, file, name=name, precision="fp32")
+        candidates.append(_Candidate(name, made.sites, file))
+    return model, candidates
+
+
+def _check(
+    model: onnx.ModelProto,
+    file: Path,
+    candidates: list[_Candidate],
+    options: RewriteOptions,
+    precision: str,
+    on_event: OnEvent,
+) -> dict[str, Any]:
+    from trtkit.graph import io
+    from trtkit.graph.outputs import softmax_axes
+
+    inputs, _ = io.specs(model)
+    answer = worker.run(
+        "trtkit.backends.rewrite_jobs:check",
+        {
+            "source": str(file.absolute()),
+            "rewritten": [str(item.file.absolute()) for item in candidates],
+            "samples": _samples(inputs, options).to_json(),
+            "softmax_axes": softmax_axes(model),
+            "precision": precision,
+            "data": str(options.data.absolute()) if options.data else None,
+        },
+        what="the check of the rewritten model",
+        on_event=on_event,
+    )
+    value: dict[str, Any] = answer.value
+    return value
+
+
+def _samples(inputs: tuple[TensorSpec, ...], options: RewriteOptions) -> SamplePlan:
+    """Several batch sizes inside the profile; the optimum shapes where there is no batch axis."""
+    from trtkit.graph.shapes import resolve_profile
+
+    profile = options.profile or resolve_profile(inputs, None, ())
+    cases = [SampleCase("optimum shapes", {name: shapes.optimum for name, shapes in profile.ranges.items()})]
+    if profile.batches is not None:
+        low, _, high = profile.batches
+        sizes = sorted({min(max(size, low), high) for size in _BATCHES})
+        cases = [SampleCase(f"batch {size}", profile.shapes_at(size)) for size in sizes]
+    return SamplePlan(options.seed, inputs, options.input_std, tuple(cases))
+
+
+def _entries(
+    wanted: list[str],
+    candidates: list[_Candidate],
+    dropped: Mapping[str, AppliedRewrite],
+    checks: list[dict[str, Any]],
+) -> list[AppliedRewrite]:
+    """One entry for every rewrite that was asked for, in order."""
+    kept = {item.name: (item, verdict) for item, verdict in zip(candidates, checks, strict=False)}
+    unchecked = {item.name: item for item in candidates}
+    entries = []
+    for name in wanted:
+        if name in dropped:
+            entries.append(dropped[name])
+        elif name in kept:
+            item, verdict = kept[name]
+            entries.append(AppliedRewrite(name, item.sites, verdict["difference"], verdict["limit"], kept=True))
+        elif name in unchecked:
+            entries.append(AppliedRewrite(name, unchecked[name].sites, None, None, kept=True))
+        else:
+            entries.append(AppliedRewrite(name, (), None, None, kept=False, reason="the model has no place for it"))
+    return entries
