@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from trtkit.artifacts.files import json_ready
 from trtkit.artifacts.profile import OptimizationProfile
@@ -107,6 +107,10 @@ class LoadOptions:
         spinning: let ONNX Runtime's idle threads spin; off where two sessions of one process take turns, which would
             slow each other down.
         host_code: let the native code inside a version-compatible plan run; only for plans whose origin is trusted.
+        optimize: how far ONNX Runtime may rewrite the graph: ``basic`` keeps the results of the file as it is, ``all``
+            is what it does by default, and what is benchmarked.
+        threads: ONNX Runtime's intra-op threads on a CPU; ``None`` takes one for each processor of the process.
+        affinity: processors, one for each of these threads; empty lets the system place them.
     """
 
     on_cpu: bool = False
@@ -114,3 +118,6 @@ class LoadOptions:
     runtime_cache: Path | None = None
     host_code: bool = False
     spinning: bool = True
+    optimize: Literal["basic", "all"] = "basic"
+    threads: int | None = None
+    affinity: tuple[int, ...] = ()
