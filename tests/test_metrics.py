@@ -181,6 +181,17 @@ def test_integers():
     assert compare(np.array([True, False]), np.array([True, True]), rtol=0, atol=0).mismatched_elements == 1
 
 
+def test_equal_values_are_counted():
+    found = compare(np.array([7, 1, 2, 900]), np.array([7, 1, 2, 901]), rtol=0.1, atol=0.0)
+    assert found.passed  # 901 is within a tenth of 900
+    assert found.equal_fraction == 0.75
+    nans = np.array([np.nan, np.inf, 1.0, 2.0])
+    assert compare(nans, np.array([np.nan, np.inf, 1.0, np.nan]), rtol=0.0, atol=0.0).equal_fraction == 0.75
+    big = np.array([2**62, 2**62 + 1])  # one and the same in float64
+    assert compare(big, big[::-1].copy(), rtol=0.0, atol=0.0).equal_fraction == 0.0
+    assert compare(np.zeros(0), np.zeros(0), rtol=0.0, atol=0.0).equal_fraction is None
+
+
 @pytest.mark.parametrize(
     ("reference", "candidate", "kwargs", "message"),
     [

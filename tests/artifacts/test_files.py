@@ -153,7 +153,22 @@ def test_staging_is_removed_whatever_happens(tmp_path: Path, failure: type[BaseE
         (staged / "inner").mkdir()
         (staged / "inner" / "half").touch()
         raise failure
-    assert _names(tmp_path / "out") == []
+    assert _names(tmp_path) == []
+
+
+def test_folders_made_for_staging_go_again_unless_something_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="bad"), files.staging(tmp_path / "mine"):
+        raise ValueError("bad")
+    assert _names(tmp_path) == ["mine"]  # it was there before
+    with pytest.raises(ValueError, match="bad"), files.staging(tmp_path / "new" / "deep"):
+        (tmp_path / "new" / "checkpoint").touch()
+        raise ValueError("bad")
+    assert _names(tmp_path / "new") == ["checkpoint"]
+    with files.staging(tmp_path / "out") as staged:
+        (staged / "a").touch()
+        files.publish(staged, tmp_path / "out", last="a")
+    assert _names(tmp_path / "out") == ["a"]
 
 
 def test_staging_in_a_file(tmp_path: Path) -> None:
@@ -215,3 +230,8 @@ def test_json_that_is_not_there(tmp_path: Path) -> None:
         files.read_json(tmp_path / "none.json")
     with pytest.raises(PlanError, match="not readable JSON"):
         files.read_json(tmp_path)
+
+
+def test_json_ready_is_what_json_gives_back() -> None:
+    value = {"a": (1, [2, (3,)]), "b": {"c": ()}, "d": None, "e": "text"}
+    assert files.json_ready(value) == json.loads(json.dumps(value)) == {**value, "a": [1, [2, [3]]], "b": {"c": []}}
