@@ -28,9 +28,11 @@ from trtkit.stages.build import build
 from trtkit.stages.cast import cast
 from trtkit.stages.export import export
 from trtkit.stages.settle import settle
-from trtkit.stages.validate import ValidationRequest, could_not, validate
+from trtkit.stages.validate import ValidationRequest, could_not, left_out, validate
 
 __all__ = ["convert"]
+
+_UNVALIDATED = "a validation was not wanted: who asked for the plan checks its outputs"
 
 
 def convert(request: ConvertRequest, listener: Listener | None = None) -> ConvertResult:
@@ -68,6 +70,7 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
             "family": [can.family, can.version],
             "current_gpu": can.device,
             "options": options.identity(),
+            "validate": request.validate,
             "code": environment.code_fingerprint(),
         }
     )
@@ -171,8 +174,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         host_code=True,  # it was built here a moment ago
     )
     with _timed("validate", timings):
-        listener.stage("Validating")
-        report = _validate(wanted, can, listener)
+        report = _validate(wanted, can, listener) if request.validate else left_out(wanted, _UNVALIDATED)
     if options.runtime_cache is not None and report.status == "not_executed":
         listener.note("nothing was executed, so the runtime cache was neither read nor written")
     layers = built.outcome.layers
@@ -214,6 +216,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
 
 
 def _validate(wanted: ValidationRequest, can: Capabilities, listener: Listener) -> ValidationReport:
+    listener.stage("Validating")
     try:
         return validate(wanted, can, listener.event)
     except (PlanError, RunError, BackendUnavailableError) as error:

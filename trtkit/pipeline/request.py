@@ -40,6 +40,7 @@ class ConvertRequest:
         fp16_io: float16 inputs and outputs too.
         quantization: table or data for ``int8`` and ``fp8``; ``None`` for a file that is quantized already.
         force: build even if an equal plan is there.
+        validate: execute and compare; off where a benchmark checks the outputs itself, at the batch that it measures.
         command: the command line, for the manifest.
     """
 
@@ -56,6 +57,7 @@ class ConvertRequest:
     force: bool = False
     command: tuple[str, ...] = ()
     agreement: float | None = None
+    validate: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -22,7 +22,7 @@ from trtkit.backends.executing import REFERENCE_PROVIDER, execute, execute_refer
 from trtkit.errors import TrtkitError
 from trtkit.worker import Log, Progress
 
-__all__ = ["ValidationRequest", "could_not", "validate"]
+__all__ = ["ValidationRequest", "could_not", "left_out", "validate"]
 
 _QUANTIZED = ("int8", "fp8")
 _CPU_BATCHES = (1, 3)
@@ -156,10 +156,23 @@ def validate(
 def could_not(request: ValidationRequest, capabilities: Capabilities, error: TrtkitError) -> ValidationReport:
     """The report on a plan that was built a moment ago, where the comparison itself failed: what failed, and why."""
     why_not = _why_not(request, capabilities)
+    if why_not is None:
+        return _without_checks(request, "failed", error.message)
+    return _without_checks(request, "not_executed", f"{why_not}; its ONNX was not compared: {error.message}")
+
+
+def left_out(request: ValidationRequest, why: str) -> ValidationReport:
+    """The report on a plan that nobody wanted validated, a clause saying why."""
+    return _without_checks(request, "not_executed", why)
+
+
+def _without_checks(
+    request: ValidationRequest, status: Literal["failed", "not_executed"], why: str
+) -> ValidationReport:
     return ValidationReport(
-        status="failed" if why_not is None else "not_executed",
-        subject="plan" if why_not is None else "onnx",
-        why_not_executed=error.message if why_not is None else f"{why_not}; its ONNX was not compared: {error.message}",
+        status=status,
+        subject="plan" if status == "failed" else "onnx",
+        why_not_executed=why,
         where=None,
         reference="nothing",
         reference_sha256=request.reference_sha256,
