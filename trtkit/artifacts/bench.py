@@ -62,6 +62,8 @@ class Conditions:
         foreign_cpu: fraction of the CPU time of the processors used that went to other processes (CPU runs).
         check: the spot check of the outputs: ``finite``, ``relative_l2`` and ``limit``, ``against`` (what).
         peak_rss_bytes: of the worker.
+        monitor: how the device was watched: ``samples``, ``interval_s``, ``busy_fraction`` (of the run's time spent on
+            sampling, in a thread of its own), ``problem`` (why something could not be watched).
     """
 
     where: str
@@ -78,6 +80,7 @@ class Conditions:
     foreign_cpu: float | None = None
     check: dict[str, Any] | None = None
     peak_rss_bytes: int | None = None
+    monitor: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Conditions:

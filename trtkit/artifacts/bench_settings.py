@@ -40,6 +40,7 @@ class BenchSettings:
         spinning: whether ONNX Runtime's idle threads spin.
         tf32: whether ONNX Runtime's CUDA provider may multiply FP32 in TF32.
         aux_streams: most auxiliary streams of TensorRT; ``None`` leaves it to the engine.
+        engine_graphs: whether the runtime captures CUDA graphs by itself (TensorRT-RTX's CUDA graph strategy).
         seed: of synthetic inputs.
         data: ``synthetic``, or the data set's name.
         profile: the plan's optimization profile, as :attr:`OptimizationProfile.text` writes it; ``None`` where there is
@@ -64,6 +65,7 @@ class BenchSettings:
     spinning: bool = True
     tf32: bool = False
     aux_streams: int | None = None
+    engine_graphs: bool = False
     seed: int = 0
     data: str = "synthetic"
     profile: str | None = None
