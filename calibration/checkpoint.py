@@ -18,7 +18,7 @@ from trtkit.errors import CalibrationError
 
 __all__ = ["SCHEMA", "Checkpoint", "load", "save"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout; another one is refused."""
 
 _META = "checkpoint.json"
@@ -33,11 +33,13 @@ class Checkpoint:
             (``{"model": "9f86…", "data": "…", "batch size": 8}``). JSON values.
         position: how many samples, in the data's order, are in the statistics.
         state: of :meth:`calibration.collect.Collector.state`.
+        seen: of :attr:`calibration.dataset.Dataset.seen`: which samples were left out on the way, and why.
     """
 
     identity: Mapping[str, Any]
     position: int
     state: Mapping[str, npt.NDArray[Any]] = field(repr=False)
+    seen: Mapping[str, Any] = field(default_factory=lambda: {"left_out": {}, "notes": {}})
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -46,7 +48,12 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         UsageError: the folder cannot be written.
     """
-    meta = {"schema": SCHEMA, "identity": dict(checkpoint.identity), "position": checkpoint.position}
+    meta = {
+        "schema": SCHEMA,
+        "identity": dict(checkpoint.identity),
+        "position": checkpoint.position,
+        "seen": dict(checkpoint.seen),
+    }
     text = json.dumps(meta, allow_nan=False)
     with atomic_path(path) as scratch, scratch.open("wb") as file:
         np.savez(file, **{_META: np.array(text), **checkpoint.state})  # type: ignore[arg-type]
@@ -67,7 +74,7 @@ def load(path: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
         with np.load(path, allow_pickle=False) as file:
             state = {name: file[name] for name in file.files}
         meta = json.loads(str(state.pop(_META)))
-        schema, found, position = meta["schema"], meta["identity"], meta["position"]
+        schema, found, position, seen = meta["schema"], meta["identity"], meta["position"], meta.get("seen")
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CalibrationError(
             f"The checkpoint {path} is damaged: {error}.", hint="Delete it and start the calibration again."
@@ -85,7 +92,7 @@ def load(path: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
             f"The checkpoint {path} belongs to another calibration. " + "; ".join(differences) + ".",
             hint="Calibrate with the same model, data and settings, or without --resume to start again.",
         )
-    return Checkpoint(identity, position, state)
+    return Checkpoint(identity, position, state, seen)
 
 
 def _shown(value: object) -> str:

@@ -22,7 +22,8 @@ from trtkit.errors import CalibrationError, UsageError
 
 __all__ = ["Batch", "DataSpec", "Dataset", "open_dataset"]
 
-_NAMES_SHOWN = 5
+_REASONS_SHOWN = 5
+_EXAMPLES = 3
 
 
 class Dataset:
@@ -34,14 +35,13 @@ class Dataset:
     Attributes:
         names: one readable name a sample.
         content_ids: one SHA-256 a sample; equal content, equal hash.
-        skipped: name → reason, of everything that was left out so far.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self.names = source.names
         self.content_ids = source.content_ids
-        self.skipped: dict[str, str] = dict(source.skipped)
+        self._left_out: dict[int, str] = {}
         self._notes: dict[int, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
@@ -53,18 +53,49 @@ class Dataset:
         return sha256_json(list(self.content_ids))
 
     @property
+    def skipped(self) -> dict[str, str]:
+        """Name → reason, of everything that was left out so far."""
+        return {**self._source.skipped, **{self.names[index]: why for index, why in self._left_out.items()}}
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What reading has shown so far, JSON-ready, for another process that goes on: see :meth:`recall`."""
+        return {
+            "left_out": {str(index): why for index, why in sorted(self._left_out.items())},
+            "notes": {str(index): list(notes) for index, notes in sorted(self._notes.items())},
+        }
+
+    def recall(self, seen: Mapping[str, Any]) -> None:
+        """Take over what :attr:`seen` said, of the same data."""
+        self._left_out |= {int(index): why for index, why in seen["left_out"].items()}
+        self._notes |= {int(index): tuple(notes) for index, notes in seen["notes"].items()}
+
+    def leave_out(self, indices: Sequence[int], why: str) -> None:
+        """Count samples as skipped that could be read but not used."""
+        self._left_out |= dict.fromkeys(indices, why)
+
+    def usable(self, indices: Sequence[int]) -> tuple[int, ...]:
+        """Those of the samples that nothing speaks against so far."""
+        return tuple(index for index in indices if index not in self._left_out)
+
+    def distinct(self, indices: Sequence[int]) -> int:
+        """How many of the samples are usable and different: equal ones count once."""
+        return len({self.content_ids[index] for index in self.usable(indices)})
+
+    @property
     def description(self) -> dict[str, Any]:
-        """JSON-ready facts for the calibration table; counts of skipped and converted samples grow as they are read."""
+        """JSON-ready facts for the calibration table; what only decoding shows is counted as the samples are read."""
         reasons = Counter(self.skipped.values())
+        everything = range(len(self))
         return {
             "kind": self._source.kind,
             "source": self._source.label,
             "identity": self.identity,
-            "samples": len(self),
-            "distinct": len(set(self.content_ids)),
+            "samples": len(self.usable(everything)),
+            "distinct": self.distinct(everything),
             "synthetic": self._source.kind == "synthetic",
             "skipped": dict(sorted(reasons.items())),
-            "skipped_examples": dict(sorted(self.skipped.items())[:_NAMES_SHOWN]),
+            "skipped_examples": dict(_examples(self.skipped)),
             "converted": dict(sorted(Counter(note for notes in self._notes.values() for note in notes).items())),
             **self._source.facts,
         }
@@ -78,8 +109,9 @@ class Dataset:
     ) -> Iterator[Batch]:
         """The samples as batches, read ahead in the background; memory holds about two batches.
 
-        Batch k covers ``indices[k * batch_size : (k + 1) * batch_size]``. It is smaller where samples were left out and
-        at the end; none is empty. Samples of different shapes (dynamic dimensions) never share a batch.
+        Batches are filled in order: unusable samples are left out and do not make a batch smaller. The last one may be
+        smaller; none is empty. Samples of different shapes (dynamic dimensions) never share a batch. Going on behind
+        the last sample of any batch gives the same batches as never having stopped.
 
         Args:
             indices: strictly increasing; ``None`` for all.
@@ -105,19 +137,19 @@ class Dataset:
         results = ahead(self._source.readings(indices), threads=workers, window=batch_size + workers)
         try:
             taken: list[tuple[int, Feeds]] = []
-            for count, (index, result) in enumerate(zip(indices, results, strict=True), start=1):
+            for index, result in zip(indices, results, strict=True):
                 try:
                     reading = result()
                 except UnusableSampleError as error:
-                    self.skipped[self.names[index]] = str(error)
-                else:
-                    if reading.notes:
-                        self._notes[index] = reading.notes
-                    if taken and _shapes(taken[0][1]) != _shapes(reading.feeds):
-                        yield self._stacked(taken)
-                        taken = []
-                    taken.append((index, reading.feeds))
-                if count % batch_size == 0 and taken:
+                    self._left_out[index] = str(error)
+                    continue
+                if reading.notes:
+                    self._notes[index] = reading.notes
+                if taken and _shapes(taken[0][1]) != _shapes(reading.feeds):
+                    yield self._stacked(taken)
+                    taken = []
+                taken.append((index, reading.feeds))
+                if len(taken) == batch_size:
                     yield self._stacked(taken)
                     taken = []
             if taken:
@@ -145,7 +177,7 @@ def open_dataset(spec: DataSpec, inputs: tuple[TensorSpec, ...], preprocessing: 
     """
     dataset = Dataset(_open(spec, inputs, preprocessing))
     if not len(dataset):
-        reasons = Counter(dataset.skipped.values()).most_common(_NAMES_SHOWN)
+        reasons = Counter(dataset.skipped.values()).most_common(_REASONS_SHOWN)
         listed = ", ".join(f"{count} × {reason}" for reason, count in reasons)
         raise CalibrationError(f"{spec.source} holds no usable sample: {listed}.", hint="Give other data.")
     return dataset
@@ -178,6 +210,15 @@ def _open(spec: DataSpec, inputs: tuple[TensorSpec, ...], preprocessing: Preproc
             f"{path} is a single image, and one sample is no calibration data.", hint="Give the folder it lies in."
         )
     return image_source.open_list(path, spec, inputs, preprocessing)
+
+
+def _examples(skipped: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The first few names for each reason."""
+    shown: Counter[str] = Counter()
+    for name, why in sorted(skipped.items()):
+        shown[why] += 1
+        if shown[why] <= _EXAMPLES:
+            yield name, why
 
 
 def _shapes(feeds: Mapping[str, np.ndarray]) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ import numpy as np
 import PIL
 
 from calibration import preprocess
+from calibration.image_input import laid_out, layout_of
 from calibration.images import SUFFIXES, UnusableSampleError, decode, probe
 from calibration.source import DataSpec, Reading
 from trtkit.artifacts.files import sha256_bytes
@@ -41,16 +42,16 @@ class ImageSource:
         limit: int | None,
     ) -> None:
         self.kind, self.label, self._root = kind, label, root
-        self._input, self._channels_last = _image_input(inputs)
-        self._preprocessing = _checked(preprocessing, self._input, self._channels_last)
+        self._input, self._layout = _image_input(inputs, preprocessing)
+        self._preprocessing = _checked(preprocessing, self._input, self._layout)
         self.skipped: dict[str, str] = {}
         self.facts = {"decoder": f"Pillow {PIL.__version__}"}
         found: dict[str, str] = {}
-        for name in candidates:
+        for number, name in enumerate(candidates, start=1):
             if limit is not None and len(found) >= limit:
                 break
             if name in found:
-                self.skipped[f"{name} (again)"] = "named twice"
+                self.skipped[f"{name} (again as number {number})"] = "named twice"
                 continue
             try:
                 data = _read(root / name)
@@ -75,9 +76,7 @@ class ImageSource:
                 hint="Leave the data alone and start again.",
             )
         picture = decode(data, needed=self._preprocessing.resize)
-        values = preprocess.apply(self._preprocessing, picture)
-        if self._channels_last:
-            values = np.ascontiguousarray(values.transpose(1, 2, 0))
+        values = laid_out(preprocess.apply(self._preprocessing, picture), self._layout)
         return Reading({self._input.name: values.astype(self._input.dtype, copy=False)}, picture.notes)
 
 
@@ -171,27 +170,25 @@ def _read(path: Path) -> bytes:
         raise UnusableSampleError(f"cannot be read ({(reason or 'impossible name').lower()})") from error
 
 
-def _image_input(inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, bool]:
-    """The model's one image input, and whether its channels come last."""
-    texts = "; ".join(spec.text for spec in inputs)
-    if len(inputs) == 1 and len(shape := inputs[0].shape) == 4:
-        if shape[1] == 3 or (isinstance(shape[1], str) and shape[3] != 3):
-            return inputs[0], False
-        if shape[3] == 3:
-            return inputs[0], True
-    raise UsageError(
-        f"Images fit a model with one input of 4 dimensions and 3 channels; this model takes {texts}.",
-        hint="Give the prepared values as a .npy file (one input) or a .npz file (input name → array).",
-    )
+def _image_input(inputs: Sequence[TensorSpec], preprocessing: Preprocessing | None) -> tuple[TensorSpec, str]:
+    """The model's one image input, and its layout."""
+    layout = layout_of(inputs[0], preprocessing.layout if preprocessing else "NCHW") if len(inputs) == 1 else None
+    if layout is None:
+        raise UsageError(
+            "Images fit a model with one input of 4 dimensions and 3 channels; this model takes "
+            f"{'; '.join(spec.text for spec in inputs)}.",
+            hint="Give the prepared values as a .npy file (one input) or a .npz file (input name → array).",
+        )
+    return inputs[0], layout
 
 
-def _checked(preprocessing: Preprocessing | None, spec: TensorSpec, channels_last: bool) -> Preprocessing:
+def _checked(preprocessing: Preprocessing | None, spec: TensorSpec, layout: str) -> Preprocessing:
     if preprocessing is None:
         raise UsageError(
             f"Nothing says how images become the model's input ({spec.text}).",
             hint="Give --preprocess imagenet, caffe, none, or a JSON file.",
         )
-    sides = spec.shape[1:3] if channels_last else spec.shape[2:4]
+    sides = spec.shape[1:3] if layout == "NHWC" else spec.shape[2:4]
     if any(isinstance(side, int) and side != crop for side, crop in zip(sides, preprocessing.crop, strict=True)):
         raise UsageError(
             f"The preprocessing crops to {preprocessing.crop[0]}×{preprocessing.crop[1]}, and the model's input is "

@@ -19,6 +19,7 @@ from PIL import Image
 
 from calibration import preprocess
 from calibration.array_samples import check_fits, convert, hash_feeds, match_names
+from calibration.image_input import laid_out, layout_of
 from calibration.images import UnusableSampleError
 from calibration.source import DataSpec, Feeds, Reading
 from trtkit.artifacts.model import TensorSpec
@@ -126,7 +127,8 @@ class IterableSource:
             if self._preprocessing is None:
                 raise UsageError(f"{where} is an image, and nothing says how to prepare it.", hint="Give --preprocess.")
             try:
-                item = preprocess.apply(self._preprocessing, item)
+                layout = layout_of(self._inputs[0], self._preprocessing.layout) or "NCHW"
+                item = laid_out(preprocess.apply(self._preprocessing, item), layout)
             except UnusableSampleError as error:
                 return [error]
         given = dict(item) if isinstance(item, Mapping) else {self._inputs[0].name: item}

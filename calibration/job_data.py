@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from calibration.source import Batch, DataSpec
+from trtkit.artifacts.files import sha256_json
 from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.preprocessing import Preprocessing
 
@@ -27,7 +28,7 @@ class JobData:
         holdout: share (below 1) or number of samples that calibration does not see.
         seed: of the split.
         batch: samples at a time.
-        fixed: the model takes exactly so many; smaller batches (at the end, or with samples left out) are dropped.
+        fixed: the model takes exactly so many; a smaller batch at the end is left out.
     """
 
     spec: DataSpec
@@ -67,8 +68,20 @@ class JobData:
     def batches(self, dataset: Dataset, indices: Sequence[int]) -> Iterator[Batch]:
         """The samples as batches that the model takes."""
         for batch in dataset.batches(indices, self.batch):
-            if not self.fixed or len(batch.ids) == self.batch:
+            if self.fixed and len(batch.ids) < self.batch:
+                dataset.leave_out(batch.indices, f"left over: the model takes exactly {self.batch} at a time")
+            else:
                 yield batch
+
+    def identity(self, dataset: Dataset, calibration: Sequence[int]) -> dict[str, Any]:
+        """What decides the statistics of these samples, in words for people: a checkpoint of another one is refused."""
+        return {
+            "data": dataset.identity,
+            "preprocessing": sha256_json(self.preprocessing.to_json()) if self.preprocessing else None,
+            "batch": self.batch,  # values are sampled in each batch
+            "calibration samples": len(calibration),
+            "choice of them": sha256_json(list(calibration)),
+        }
 
     def open(self) -> tuple[Dataset, tuple[int, ...], tuple[int, ...]]:
         """The data set, and the indices of its calibration and of its held-out samples.

@@ -8,10 +8,15 @@ from calibration import entropy, minmax, mse, percentile
 from calibration.histogram import Histogram
 from trtkit.errors import UsageError
 
-__all__ = ["METHODS", "method"]
+__all__ = ["ALL", "METHODS", "method", "methods_of"]
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
 """What can be computed from the statistics of one pass."""
+
+ALL = ("minmax", "percentile:99.99", "entropy", "mse", "search")
+"""What ``--method all`` tries."""
+
+_DEFAULT_PERCENTILE = "99.99"
 
 
 def method(name: str, dtype: str = "int8") -> Callable[[Histogram], float]:
@@ -49,3 +54,37 @@ def _percent(name: str, text: str) -> float:
             f"{name!r}: the percentage must be a number above 50 and at most 100.", hint="Write percentile:99.99."
         )
     return percent
+
+
+def methods_of(text: str) -> tuple[str, ...]:
+    """``--method`` as a list: a method, several with commas, or ``all``.
+
+    Raises:
+        UsageError: unknown method, or a percentile outside 50…100.
+    """
+    methods: list[str] = []
+    for part in text.split(","):
+        if part.strip() == "all":
+            methods.extend(ALL)
+            continue
+        name, _, number = part.strip().partition(":")
+        if name == "percentile":
+            try:
+                inside = 50 < float(number or _DEFAULT_PERCENTILE) <= 100
+            except ValueError:
+                inside = False
+            if not inside:
+                raise UsageError(
+                    f"--method {part}: {number!r} is no percentile above 50 and up to 100.",
+                    hint="Write for example percentile:99.99.",
+                )
+            methods.append(f"percentile:{number or _DEFAULT_PERCENTILE}")
+        elif part.strip() in ("minmax", "entropy", "mse", "search"):
+            methods.append(part.strip())
+        else:
+            raise UsageError(
+                f"There is no calibration method {part.strip()!r}; allowed: minmax, percentile[:99.99], entropy, mse, "
+                "search, all.",
+                hint="Choose one of these, or several with commas.",
+            )
+    return tuple(dict.fromkeys(methods))

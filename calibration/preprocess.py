@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def value_table(preprocessing: Preprocessing) -> Floats:
     return values
 
 
-def load_preprocessing(text: str, size: tuple[int, int] = (224, 224)) -> Preprocessing:
+def load_preprocessing(text: str, size: tuple[int, int] = (224, 224), layout: str | None = None) -> Preprocessing:
     """What ``--preprocess`` names.
 
     * ``imagenet``: torchvision's; RGB, its mean and std, the crop 7/8 of the resized image (256 for 224).
@@ -90,19 +91,13 @@ def load_preprocessing(text: str, size: tuple[int, int] = (224, 224)) -> Preproc
     Args:
         text: the name or the file.
         size: (height, width) of the network input, for the three names.
+        layout: of the network input, ``NCHW`` or ``NHWC``; ``None``: not known, so NCHW unless a file says otherwise.
 
     Raises:
         UsageError: neither a name nor a readable file, or a file that says something impossible.
     """
-    wider = round(max(size) * 8 / 7)
-    if text == "imagenet":
-        mean, std = (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)
-        return Preprocessing(wider, size, "RGB", mean, std)
-    if text == "caffe":
-        resize = 256 if max(size) in (224, 227) else wider
-        return Preprocessing(resize, size, "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0), resize_mode="stretch")
-    if text == "none":
-        return Preprocessing(max(size), size, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    if text in PRESETS:
+        return replace(_preset(text, size), layout=layout or "NCHW")
     path = Path(text)
     if path.suffix.lower() != ".json" and not path.is_file():
         raise UsageError(
@@ -114,20 +109,31 @@ def load_preprocessing(text: str, size: tuple[int, int] = (224, 224)) -> Preproc
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
         raise UsageError(f"{path} cannot be read as preprocessing: {reason}.", hint="Correct the file.") from error
-    return _from_file(path, value)
+    return _from_file(path, value, layout)
 
 
-def _from_file(path: Path, value: Any) -> Preprocessing:
+def _preset(name: str, size: tuple[int, int]) -> Preprocessing:
+    wider = round(max(size) * 8 / 7)
+    if name == "imagenet":
+        mean, std = (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)
+        return Preprocessing(wider, size, "RGB", mean, std)
+    if name == "caffe":
+        resize = 256 if max(size) in (224, 227) else wider
+        return Preprocessing(resize, size, "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0), resize_mode="stretch")
+    return Preprocessing(max(size), size, "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def _from_file(path: Path, value: Any, layout: str | None) -> Preprocessing:
     if not isinstance(value, Mapping):
         raise UsageError(
             f"{path} holds no JSON object with preprocessing, but {type(value).__name__}.",
             hint="Its keys are " + ", ".join(_KEYS) + ".",
         )
-    entries = dict(value)
-    if entries.pop("layout", "NCHW") not in ("NCHW", "NHWC"):
+    entries = {"layout": layout or "NCHW", **value}
+    if layout is not None and entries["layout"] in ("NCHW", "NHWC") and entries["layout"] != layout:
         raise UsageError(
-            f"{path}: layout is {value['layout']!r}, and must be NCHW or NHWC.",
-            hint="Leave it out: the layout is read off the model's input.",
+            f"{path}: layout is {entries['layout']}, and the model's input is {layout}.",
+            hint="Leave the layout out: it is read off the model's input.",
         )
     if isinstance(entries.get("crop"), int):
         entries["crop"] = [entries["crop"]] * 2

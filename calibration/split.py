@@ -41,9 +41,11 @@ def split(content_ids: Sequence[str], holdout: float, seed: int = 0) -> tuple[tu
         groups.setdefault(content, []).append(index)
     wanted = max(1, round(holdout * count)) if holdout < 1 else int(holdout)
     if wanted >= count or len(groups) < 2:
+        equal = "" if len(groups) == count else f" ({len(groups)} different)"
         raise CalibrationError(
-            f"{wanted} of {count} samples ({len(groups)} distinct) cannot be held out and any be left for calibration.",
-            hint="Give more data, or hold out less with --holdout.",
+            f"There {'is' if count == 1 else 'are'} {count} sample{'' if count == 1 else 's'}{equal}: with {wanted} of "
+            "them held out, nothing is left to calibrate with.",
+            hint="Give more data, or hold out fewer with --holdout (0 for none, and then nothing is compared).",
         )
     ranked = sorted(groups, key=lambda content: hashlib.sha256(f"{seed}/{content}".encode()).digest())
     held_out: list[int] = []

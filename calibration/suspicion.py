@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from calibration.image_input import layout_of
 from calibration.source import Batch
 from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.preprocessing import Preprocessing
@@ -93,7 +94,8 @@ def _suspect_input(batches: Sequence[Batch], spec: TensorSpec, preprocessing: Pr
     if len(flat) < len(ids):
         found += _range(spec, low, high, whole, preprocessing)
     if len(spec.shape) == 4:
-        found += _layout(spec, batches)
+        if preprocessing is None or preprocessing.layout == "NCHW":
+            found += _layout(spec, batches)
         found += _colour(spec, batches, preprocessing)
     return found
 
@@ -105,7 +107,7 @@ def _check_finite(values: np.ndarray, spec: TensorSpec, ids: Sequence[str]) -> N
     bad = [index for index in range(len(values)) if not finite[index].all()]
     what = "NaN" if np.isnan(values[bad[0]]).any() else "infinity"
     raise CalibrationError(
-        f"The input {spec.name} holds {what} in {ids[bad[0]]} ({len(bad)} of {len(values)} samples of this batch are "
+        f"The input {spec.name!r} holds {what} in {ids[bad[0]]} ({len(bad)} of {len(values)} samples of this batch are "
         "not finite).",
         hint="Remove or repair these samples.",
     )
@@ -147,8 +149,10 @@ def _colour(spec: TensorSpec, batches: Sequence[Batch], preprocessing: Preproces
     # Of images that trtkit decoded the order is known, and a folder full of sea and sky is no mistake.
     if preprocessing is None or all(batch.decoded for batch in batches):
         return []
-    height, width = batches[0].feeds[spec.name].shape[2:]
-    same = [b.feeds[spec.name] for b in batches if b.feeds[spec.name].shape[1:] == (3, height, width)]
+    first = [batch.feeds[spec.name] for batch in batches]
+    if layout_of(spec, preprocessing.layout) == "NHWC":
+        first = [values.transpose(0, 3, 1, 2) for values in first]
+    same = [values for values in first if values.shape[1:] == (3, *first[0].shape[2:])]
     if not same:
         return []
     mean = np.array(preprocessing.mean).reshape(3, 1, 1)

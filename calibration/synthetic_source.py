@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from calibration import preprocess
+from calibration.image_input import laid_out, layout_of
 from calibration.source import Feeds, Reading
 from trtkit.artifacts.files import sha256_json
 from trtkit.artifacts.model import TensorSpec
@@ -66,8 +67,7 @@ class SyntheticSource:
         noisy = smooth + 12 * rng.standard_normal(smooth.shape, np.float32)
         values = preprocess.normalise(self._preprocessing, noisy.clip(0, 255).astype(np.uint8))
         spec = self._inputs[0]
-        if spec.shape[3] == 3 and spec.shape[1] != 3:
-            values = np.ascontiguousarray(values.transpose(1, 2, 0))
+        values = laid_out(values, layout_of(spec, self._preprocessing.layout) or "NCHW")
         return {spec.name: values.astype(spec.dtype, copy=False)}
 
     def _plain(self, index: int) -> Feeds:

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,16 @@ from trtkit.artifacts.calibration_table import CalibrationTable, TensorRange
 from trtkit.artifacts.files import write_bytes
 from trtkit.errors import CalibrationError, UsageError
 
-__all__ = ["DEFAULT_HEADER", "CacheMatch", "TrtCache", "match", "read_cache", "write_cache"]
+__all__ = [
+    "DEFAULT_HEADER",
+    "CacheMatch",
+    "TrtCache",
+    "check_header",
+    "header_for",
+    "match",
+    "read_cache",
+    "write_cache",
+]
 
 DEFAULT_HEADER = "TRT-8601-EntropyCalibration2"
 """Of a cache that TensorRT 8.6's entropy calibrator accepts."""
@@ -75,6 +85,11 @@ class CacheMatch:
     unmatched: tuple[str, ...] = ()
     ranges: dict[str, TensorRange] = field(init=False)
     """Wanted tensor → range, for a calibration table; those with scale 0 included."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What matched and what did not, by name, for the report."""
+        names = ("missing", "zero", "fused", "unused", "unmatched")
+        return {"matched": list(self.matched), **{name: list(getattr(self, name)) for name in names}}
 
     def __post_init__(self) -> None:
         ranges = {name: TensorRange(scale * _LEVELS, "trt-cache") for name, scale in self.matched.items()}
@@ -132,8 +147,7 @@ def write_cache(table: CalibrationTable, path: Path, *, header: str = DEFAULT_HE
             f"TensorRT's calibration caches hold int8 scales, and this table is for {table.dtype}.",
             hint="Calibrate with --precision int8.",
         )
-    if _HEADER.match(header) is None:
-        raise UsageError(f"{header!r} is no header of a calibration cache.", hint=f"Write it like {DEFAULT_HEADER}.")
+    check_header(header)
     lines = [header]
     for name, amax in table.amax.items():
         if not name or name != name.strip() or "\n" in name or "\r" in name:
@@ -148,6 +162,30 @@ def write_cache(table: CalibrationTable, path: Path, *, header: str = DEFAULT_HE
             )
         lines.append(f"{name}: {struct.pack('>f', scale).hex()}")
     write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def header_for(table: CalibrationTable) -> str:
+    """The header of a cache that is written from a table: its own cache's, or TensorRT 8.6 and the closest calibrator.
+
+    ``minmax`` is what TensorRT's MinMaxCalibrator does; of the other methods it has only entropy.
+    """
+    kept = table.data.get("header")
+    if isinstance(kept, str) and _HEADER.match(kept):
+        return kept
+    return "TRT-8601-MinMaxCalibration" if table.method == "minmax" else DEFAULT_HEADER
+
+
+def check_header(header: str) -> None:
+    """Refuse what TensorRT would not take for a header.
+
+    Raises:
+        UsageError: it is not of the form ``TRT-8601-EntropyCalibration2``.
+    """
+    if _HEADER.match(header) is None:
+        raise UsageError(
+            f"{header!r} is no header of a calibration cache: it is TRT, the version's digits and the calibrator.",
+            hint=f"Write it like {DEFAULT_HEADER}, TRT-8601-MinMaxCalibration, or TRT-100300-EntropyCalibration2.",
+        )
 
 
 def match(cache: TrtCache, wanted: Sequence[str], known: Collection[str] = ()) -> CacheMatch:

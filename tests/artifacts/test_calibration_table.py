@@ -25,10 +25,10 @@ TABLE = CalibrationTable(
     samples=256,
     data={"kind": "images", "count": 256, "skipped": {"corrupt": 1}},
     preprocessing={"resize": 256},
-    transforms=("lrn_band",),
+    transforms=("fold-batch-norm", "lrn-as-conv"),
     environment={"trtkit": "0"},
-    command="trtkit calibrate squeezenet1_1",
-    created="2026-01-01T00:00:00+00:00",
+    weights="cd" * 32,
+    held_out=64,
 )
 
 
@@ -40,6 +40,25 @@ def test_a_table_comes_back_from_the_disk_unchanged_and_in_order(tmp_path: Path)
     assert list(back.tensors) == ["input", "größe: 1", "dead"]
     assert back.amax == {"input": 151.25, "größe: 1": 0.1, "dead": 0}
     assert next(iter(json.loads(path.read_text()))) == "schema"
+
+
+def test_transforms_before_the_calibration_are_kept(tmp_path: Path) -> None:
+    TABLE.write(tmp_path / "t.json")
+    assert CalibrationTable.read(tmp_path / "t.json").transforms == ("fold-batch-norm", "lrn-as-conv")
+
+
+def test_the_same_table_has_the_same_bytes_and_no_time_in_it(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        TABLE.write(tmp_path / name)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert not {"created", "command"} & set(TABLE.to_json())
+
+
+def test_a_table_of_the_first_layout_is_still_read(tmp_path: Path) -> None:
+    old = {name: value for name, value in TABLE.to_json().items() if name not in ("weights", "held_out")}
+    old |= {"schema": 1, "command": "trtkit calibrate squeezenet1_1", "created": "2026-01-01T00:00:00+00:00"}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert CalibrationTable.read(tmp_path / "old.json") == replace(TABLE, weights="", held_out=0)
 
 
 @pytest.mark.parametrize("amax", [0.1, 1 / 3, 5e-324, 3.4028234663852886e38])

@@ -22,7 +22,7 @@ CAFFE = Preprocessing(
 
 
 def test_round_trip_through_json_text() -> None:
-    odd = dataclasses.replace(CAFFE, scale=0.017, std=(57.375, 57.12, 58.395), interpolation="bicubic")
+    odd = dataclasses.replace(CAFFE, scale=0.017, std=(57.375, 57.12, 58.395), interpolation="bicubic", layout="NHWC")
     for value in (CAFFE, odd):
         assert Preprocessing.from_json(json.loads(json.dumps(value.to_json()))) == value
 
@@ -46,6 +46,7 @@ def test_value_range_is_the_formula_at_black_and_white() -> None:
         {"scale": 0.0},
         {"resize_mode": "longer_side"},
         {"interpolation": "linear"},
+        {"layout": "CHWN"},
     ],
 )
 def test_refused_values_name_the_field(change: dict[str, Any]) -> None:

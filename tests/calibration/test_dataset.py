@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from calibration import Dataset, DataSpec, open_dataset
+from calibration.enough import left_out_text
 from calibration.prefetch import ahead
 from calibration.preprocess import apply
 from model_defs.definition import IMAGENET_RGB
@@ -98,6 +99,47 @@ def test_unusable_files_are_counted_with_their_reasons_and_the_rest_is_used(tmp_
     assert description["synthetic"] is False
     assert description["decoder"].startswith("Pillow ")
     assert dataset.identity == description["identity"] == identity
+
+
+def test_counts_follow_what_could_be_decoded_and_travel_to_the_next_process(tmp_path: Path) -> None:
+    write_folder(tmp_path, 6)
+    shutil.copy(tmp_path / "000.png", tmp_path / "copy.png")
+    whole = (tmp_path / "003.png").read_bytes()
+    (tmp_path / "003.png").write_bytes(whole[: len(whole) // 2])
+    dataset = open_images(tmp_path)
+    assert (dataset.description["samples"], dataset.description["distinct"]) == (7, 6)  # nothing decoded yet
+    list(dataset.batches())
+    assert (dataset.description["samples"], dataset.description["distinct"]) == (6, 5)
+    assert dataset.usable(range(7)) == (0, 1, 2, 4, 5, 6)
+    assert dataset.distinct((0, 3, 6)) == 1  # a copy, and one that cannot be read
+    other = open_images(tmp_path)
+    other.recall(json.loads(json.dumps(dataset.seen)))
+    assert other.description == dataset.description
+    assert left_out_text(other.description) == "1 sample was left out: 1 × damaged or cut short (003.png)"
+
+
+def test_reasons_come_with_a_few_names_each(tmp_path: Path) -> None:
+    write_folder(tmp_path, 2)
+    for index in range(5):
+        (tmp_path / f"empty{index}.png").touch()
+    (tmp_path / "page.png").write_bytes(b"<html>")
+    description = open_images(tmp_path).description
+    assert left_out_text(description) == (
+        "6 samples were left out: 5 × empty file (empty0.png, empty1.png, empty2.png, …), "
+        "1 × not an image that Pillow can read (page.png)"
+    )
+    assert left_out_text({"skipped": {}}) == left_out_text({}) == ""
+
+
+def test_unusable_samples_do_not_make_batches_smaller(tmp_path: Path) -> None:
+    write_folder(tmp_path, 7)
+    (tmp_path / "001.png").write_bytes((tmp_path / "001.png").read_bytes()[:-40])
+    batches = [batch.indices for batch in open_images(tmp_path).batches(batch_size=2)]
+    assert batches == [(0, 2), (3, 4), (5, 6)]
+    # Behind any batch another process may go on, and cuts the rest in the same way.
+    for done, batch in enumerate(batches, start=1):
+        rest = open_images(tmp_path).batches(range(batch[-1] + 1, 7), batch_size=2)
+        assert [later.indices for later in rest] == batches[done:]
 
 
 def test_a_batch_of_which_nothing_is_left_is_not_given(tmp_path: Path) -> None:

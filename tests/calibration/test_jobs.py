@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import pytest
 
 from calibration.job_data import JobData
 from calibration.source import DataSpec
+from model_defs.definition import IMAGENET_RGB
+from tests.calibration.images import write_folder
 from tests.graph.qdq_models import inception
 from trtkit import worker
 from trtkit.artifacts.model import TensorSpec
+from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.backends import registry
 from trtkit.errors import CalibrationError
 from trtkit.graph.observe import observe
@@ -46,7 +51,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "exact_only": ["x"],
         "methods": METHODS,
         "dtype": "int8",
-        "identity": {"model": "m"},
+        "model": "m",
         "checkpoint_s": 0.0,
     }
 
@@ -75,7 +80,7 @@ def facts(answer: Any) -> dict[str, Any]:
 def resumed(arguments: dict[str, Any], checkpoint: Path) -> tuple[Any, list[str]]:
     said: list[str] = []
     answer = collect(arguments, checkpoint, lambda e: said.append(e.text) if isinstance(e, Log) else None, resume=True)
-    return answer, [line for line in said if line.startswith("resumed after")]
+    return answer, [line for line in said if line.startswith("continued after")]
 
 
 def test_thresholds_agree_with_the_values_themselves(arguments: dict[str, Any], whole: Any) -> None:
@@ -132,4 +137,98 @@ def test_an_exception_of_the_listener_ends_the_worker_and_the_rest_can_follow(
 def test_a_checkpoint_of_another_model_is_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
     collect(arguments, tmp_path / "c.npz")
     with pytest.raises(CalibrationError, match="model"):
-        collect({**arguments, "identity": {"model": "another"}}, tmp_path / "c.npz", resume=True)
+        collect({**arguments, "model": "another"}, tmp_path / "c.npz", resume=True)
+
+
+def heard(arguments: dict[str, Any], checkpoint: Path, *, resume: bool = False) -> tuple[Any, list[str]]:
+    said: list[str] = []
+    answer = collect(
+        arguments, checkpoint, lambda e: said.append(e.text) if isinstance(e, Log) else None, resume=resume
+    )
+    return answer, said
+
+
+def test_resume_says_what_it_found(arguments: dict[str, Any], tmp_path: Path) -> None:
+    _, said = heard(arguments, tmp_path / "c.npz", resume=True)
+    assert any("no checkpoint is there to continue from" in text for text in said)
+    _, said = heard(arguments, tmp_path / "c.npz")
+    assert any("not continued, for want of --resume" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "choice of them"),
+        ({"holdout": 0.2}, "calibration samples"),
+        ({"batch": 3}, "batch"),
+        ({"preprocessing": IMAGENET_RGB.to_json()}, "preprocessing"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(
+    arguments: dict[str, Any], tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    collect(arguments, tmp_path / "c.npz")
+    other = {**arguments, "data": {**arguments["data"], **change}}
+    with pytest.raises(CalibrationError, match=named):
+        collect(other, tmp_path / "c.npz", resume=True)
+    with pytest.raises(CalibrationError, match="tensors"):
+        collect({**arguments, "tensors": TENSORS[:-1]}, tmp_path / "c.npz", resume=True)
+
+
+def pictures(folder: Path, count: int, broken: Sequence[int], arguments: dict[str, Any], **options: Any) -> Any:
+    """The arguments for images of which some turn out to be damaged when they are decoded."""
+    write_folder(folder, count)
+    for index in broken:
+        path = folder / f"{index:03}.png"
+        path.write_bytes(path.read_bytes()[:-40])
+    inputs = (TensorSpec("x", "float32", ("N", 3, 16, 16)),)
+    recipe = Preprocessing(16, (16, 16), "RGB", (127.5,) * 3, (57.0,) * 3)
+    data = JobData(DataSpec(folder), inputs, recipe, **{"holdout": 0.25, "seed": 0, "batch": 2, **options})
+    return {**arguments, "data": data.to_json()}
+
+
+def test_damage_that_decoding_shows_is_counted_after_a_kill_too(arguments: dict[str, Any], tmp_path: Path) -> None:
+    given = pictures(tmp_path / "photos", 40, (1, 2, 30), arguments)
+    data = JobData.from_json(given["data"])
+    _, calibration, _ = data.open()
+    lost = len({1, 2, 30} & set(calibration))
+    assert lost  # else this test says nothing
+    before = heard(given, tmp_path / "whole.npz")[0]
+    assert before["samples"] == len(calibration) - lost
+    assert sum(before["description"]["skipped"].values()) == lost
+    checkpoint, children = tmp_path / "c.npz", set(psutil.Process().children())
+
+    def kill(event: Progress | Log) -> None:
+        if isinstance(event, Progress) and event.phase == "Collecting statistics" and event.step >= 16:
+            (child,) = set(psutil.Process().children()) - children
+            child.send_signal(signal.SIGKILL)
+
+    with pytest.raises(CalibrationError, match="killed"):
+        collect(given, checkpoint, kill)
+    again, said = heard(given, checkpoint, resume=True)
+    assert any(text.startswith("continued after") for text in said)
+    assert facts(again) == facts(before)
+
+
+def test_no_sample_at_all_is_an_error_and_a_few_are_a_warning(arguments: dict[str, Any], tmp_path: Path) -> None:
+    given = pictures(tmp_path / "none", 3, (0, 1, 2), arguments, holdout=0.0)
+    with pytest.raises(CalibrationError, match=r"None of the 3 calibration samples .* 3 × damaged") as caught:
+        collect(given, tmp_path / "c.npz")
+    assert "other data" in caught.value.hint
+    given = pictures(tmp_path / "few", 3, (0,), arguments, holdout=0.0)
+    shutil.copy(tmp_path / "few" / "001.png", tmp_path / "few" / "again.png")
+    _, said = heard(given, tmp_path / "c.npz")
+    assert any(text.startswith("2 different samples to calibrate with (3 of them, but equal ones") for text in said)
+    _, said = heard(arguments, tmp_path / "c2.npz")
+    assert not any("different samples" in text for text in said)  # 108 are enough
+
+
+def test_what_a_fixed_batch_leaves_over_is_counted(arguments: dict[str, Any], tmp_path: Path) -> None:
+    given = pictures(tmp_path / "photos", 11, (4,), arguments, holdout=0.0, batch=4, fixed=True)
+    answer, _ = heard(given, tmp_path / "c.npz")
+    assert answer["samples"] == 8  # two whole batches of the ten that can be read
+    assert answer["description"]["skipped"] == {
+        "damaged or cut short": 1,
+        "left over: the model takes exactly 4 at a time": 2,
+    }
+    assert answer["description"]["samples"] == 8

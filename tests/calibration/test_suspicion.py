@@ -119,7 +119,7 @@ def test_channels_last_where_the_shape_leaves_it_open() -> None:
 def test_what_is_not_finite_is_an_error_that_names_tensor_and_sample(value: float, word: str) -> None:
     values = normalised(photographs(8))
     values[6, 1, 2, 3] = value
-    with pytest.raises(CalibrationError, match=rf"input x holds {word} in row 6 \(1 of 4"):
+    with pytest.raises(CalibrationError, match=rf"input 'x' holds {word} in row 6 \(1 of 4"):
         suspect(batches(values), SPEC, IMAGENET_RGB)
 
 

@@ -138,7 +138,7 @@ def accuracy(
     side = (int(size[0]), int(size[1]))
     data = JobData(DataSpec(source=str(unseen)), inputs, load_preprocessing(preprocess, side), 0, 0, 8)
     answer = worker.run(
-        "calibration.jobs:score",
+        "calibration.score_jobs:score",
         {
             "data": data.to_json(),
             "reference": str(reference.absolute()),
@@ -154,7 +154,7 @@ def accuracy(
         env=registry.worker_env("onnxruntime"),
     )
     return {
-        "unseen": answer.value,
+        "unseen": answer.value["accuracy"],
         "method": table.method,
         "because": report["chosen_because"],
         "held_out": {method["method"]: method["accuracy"] for method in report["methods"]},

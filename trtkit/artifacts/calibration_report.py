@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self
 
 __all__ = ["CalibrationReport", "MethodResult"]
 
@@ -45,6 +46,10 @@ class CalibrationReport:
         where: what executed the float model.
         timings_s: wall time of each part, in seconds.
         peak_rss_bytes: largest resident set of any worker.
+        cache: how a TensorRT calibration cache matched the model (its header, and the names that matched, are missing,
+            zero, fused, unused or unmatched); ``None`` without one.
+        command: the command line.
+        created: UTC time, ISO 8601.
     """
 
     methods: tuple[MethodResult, ...]
@@ -59,11 +64,24 @@ class CalibrationReport:
     where: str
     timings_s: dict[str, float]
     peak_rss_bytes: int | None
+    cache: dict[str, Any] | None = None
+    command: tuple[str, ...] = ()
+    created: str = ""
 
     @property
     def best(self) -> MethodResult:
         """The method that was taken."""
         return next(result for result in self.methods if result.method == self.chosen)
+
+    @classmethod
+    def without_data(cls, method: str, amax: Mapping[str, float], data: dict[str, Any]) -> Self:
+        """Of thresholds that came from elsewhere, and that no sample was tried on."""
+        result = MethodResult(method, dict(amax), None)
+        return cls((result,), method, "taken as they are", None, 0, 0, data, (), (), "nothing", {}, None)
+
+    def made_by(self, command: tuple[str, ...]) -> Self:
+        """The same, with the command line and the time of now."""
+        return replace(self, command=command, created=datetime.now(UTC).isoformat(timespec="seconds"))
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -72,5 +90,5 @@ class CalibrationReport:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CalibrationReport:
         """The inverse of :meth:`to_json`."""
-        tuples = {name: tuple(value[name]) for name in ("dead", "warnings")}
+        tuples = {name: tuple(value[name]) for name in ("dead", "warnings", "command")}
         return cls(**{**value, **tuples, "methods": tuple(MethodResult(**result) for result in value["methods"])})

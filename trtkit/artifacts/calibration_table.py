@@ -13,10 +13,11 @@ from trtkit.errors import CalibrationError, PlanError
 
 __all__ = ["SCHEMA", "CalibrationTable", "TensorRange"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the file's layout; a reader refuses newer ones."""
 
 _DTYPES = ("int8", "fp8")
+_GONE = ("command", "created")
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,21 @@ class CalibrationTable:
     Attributes:
         model: the model's name.
         model_sha256: of the float ONNX that was calibrated; a table fits no other.
+        weights: what tells its weights from others (their hash, or definition and seed), whatever file they lie in.
         dtype: ``int8`` or ``fp8``: methods weigh clipping against the format's own rounding.
         method: of the table as a whole; single tensors may differ.
         tensors: name → range, in the graph's order.
         samples: how many samples were looked at; 0 where the ranges come from elsewhere.
+        held_out: on how many others methods were compared.
         data: what they were: kind, count, hash, what was skipped and why.
         preprocessing: :class:`trtkit.artifacts.preprocessing.Preprocessing` as JSON; ``None`` for arrays taken as they
             are.
         synthetic: whether the samples were made up; such a table says nothing about accuracy.
         transforms: of the model between the source and what was calibrated.
         environment: :class:`trtkit.environment.Environment` as JSON.
-        command: the command line that made it.
-        created: UTC time, ISO 8601.
         schema: :data:`SCHEMA`.
+
+    Command and time stand in the report: the same model, data and options give the same table to the byte.
     """
 
     model: str
@@ -65,8 +68,8 @@ class CalibrationTable:
     synthetic: bool = False
     transforms: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
-    command: str = ""
-    created: str = ""
+    weights: str = ""
+    held_out: int = 0
     schema: int = SCHEMA
 
     @property
@@ -91,6 +94,8 @@ class CalibrationTable:
                 f"This is no calibration table that can be read here: its schema is {schema!r}, known is {SCHEMA}.",
                 hint="Calibrate again with this trtkit, or update trtkit.",
             )
+        if schema < SCHEMA:  # the first layout had command and time in it
+            value = {**{key: entry for key, entry in value.items() if key not in _GONE}, "schema": SCHEMA}
         try:
             tensors = {str(name): TensorRange(**found) for name, found in value["tensors"].items()}
             table = cls(**{**value, "tensors": tensors, "transforms": tuple(value["transforms"])})

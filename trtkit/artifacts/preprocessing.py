@@ -1,4 +1,4 @@
-"""What happens to an image before a network sees it, as a noun: resize, crop, channel order, mean, std."""
+"""What happens to an image before a network sees it, as a noun: resize, crop, channel order, mean, std, layout."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _CHOICES = {
     "resize_mode": ("shorter_side", "stretch"),
     "interpolation": ("bilinear", "bicubic", "nearest"),
     "channel_order": ("RGB", "BGR"),
+    "layout": ("NCHW", "NHWC"),
 }
 
 
@@ -22,7 +23,7 @@ class Preprocessing:
     """From an 8-bit image to the values of one network input.
 
     The image is resized, its centre is cropped, the channels are put in order, and every pixel ``p`` in 0..255 of
-    channel ``c`` becomes ``scale * (p - mean[c]) / std[c]``. The result is laid out channels first.
+    channel ``c`` becomes ``scale * (p - mean[c]) / std[c]``. The result is laid out channels first or last.
 
     Attributes:
         resize: pixels; what it fixes is said by ``resize_mode``.
@@ -34,6 +35,7 @@ class Preprocessing:
         resize_mode: ``shorter_side`` keeps the aspect ratio and makes the shorter side ``resize`` long (torchvision);
             ``stretch`` makes both sides ``resize`` long (Caffe's ``convert_imageset``).
         interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
+        layout: ``NCHW`` (channels first) or ``NHWC``; where the network input's shape says it, the shape decides.
 
     Raises:
         UsageError: a field holds a value that is not allowed.
@@ -47,6 +49,7 @@ class Preprocessing:
     scale: float = 1.0
     resize_mode: str = "shorter_side"
     interpolation: str = "bilinear"
+    layout: str = "NCHW"
 
     def __post_init__(self) -> None:
         for field, allowed in _CHOICES.items():

@@ -7,100 +7,72 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trtkit.cli import quantization_options as quantize
 from trtkit.cli.options import Json, OutputFolder, Seed, Source, Verbose, Weights
 from trtkit.errors import UsageError
 from trtkit.units import bytes_text, seconds_text
 
 if TYPE_CHECKING:
-    from calibration.source import DataSpec
+    from trtkit.graph.placement import Placement
     from trtkit.pipeline.calibration import CalibrationResult
 
-__all__ = ["calibrate", "data_spec"]
+__all__ = ["calibrate"]
 
-_DATA = "Data"
-_SEARCH = "Search"
-
-
-def data_spec(
-    data: str | None, synthetic: int, seed: int, *, limit: int | None = None, root: Path | None = None
-) -> DataSpec | None:
-    """``--data`` and ``--synthetic`` as one request; ``None`` if neither was given.
-
-    Raises:
-        UsageError: both were given.
-    """
-    from calibration.source import DataSpec
-
-    if data is None and not synthetic:
-        return None
-    return DataSpec(source=data, synthetic=synthetic, root=root, limit=limit, seed=seed)
+_CACHES = "TensorRT's calibration caches"
+_NAMED = 3
 
 
 def calibrate(
     context: typer.Context,
     source: Source,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="A folder of images, a list file, .npy, .npz, or module:function.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder that the names in a list file stand in.", rich_help_panel=_DATA),
-    ] = None,
-    synthetic: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="N made-up samples instead; labelled so.", rich_help_panel=_DATA),
-    ] = 0,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Use N samples at most.", rich_help_panel=_DATA)
-    ] = None,
-    holdout: Annotated[
-        float,
-        typer.Option(min=0.0, help="Share (below 1) or number of samples to compare on.", rich_help_panel=_DATA),
-    ] = 0.2,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="imagenet, caffe, none or FILE.json. Default: the definition's own.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Samples at a time.", rich_help_panel=_DATA)] = 8,
-    method: Annotated[
+    data: quantize.Data = None,
+    data_root: quantize.DataRoot = None,
+    synthetic: quantize.Synthetic = 0,
+    limit: quantize.Limit = None,
+    holdout: quantize.Holdout = 0.2,
+    preprocess: quantize.Preprocess = None,
+    batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples at a time.", rich_help_panel=quantize.DATA_PANEL)
+    ] = 8,
+    resume: quantize.Resume = False,
+    method: quantize.Method = "entropy",
+    precision: Annotated[
         str,
+        typer.Option("--precision", "-p", metavar="NAME", help="int8 or fp8.", rich_help_panel=quantize.QUANTIZE_PANEL),
+    ] = "int8",
+    high_precision: quantize.HighPrecision = "fp32",
+    exclude: quantize.Exclude = None,
+    recipe: quantize.Recipe = None,
+    search_samples: quantize.SearchSamples = 64,
+    search_seconds: quantize.SearchSeconds = 120.0,
+    from_trt_cache: Annotated[
+        Path | None,
         typer.Option(
-            metavar="NAME", help="minmax, percentile[:99.99], entropy, mse, search, several with commas, or all."
+            metavar="FILE",
+            help="Take the scales from a cache of TensorRT 7–10; --data then tells how good they are.",
+            rich_help_panel=_CACHES,
         ),
-    ] = "entropy",
-    precision: Annotated[str, typer.Option("--precision", "-p", metavar="NAME", help="int8 or fp8.")] = "int8",
-    high_precision: Annotated[
-        str, typer.Option(metavar="NAME", help="Numbers of what stays float: fp32 or fp16.")
-    ] = "fp32",
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NODE|OP", help="Nodes (name or pattern) or operators that stay float; repeatable."),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="The same as JSON.")] = None,
+    to_trt_cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write such a cache as well.", rich_help_panel=_CACHES)
+    ] = None,
+    trt_cache_header: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Its first line: version and calibrator, such as TRT-8601-MinMaxCalibration.",
+            rich_help_panel=_CACHES,
+        ),
+    ] = None,
     output: OutputFolder = Path(),
     weights: Weights = None,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted calibration.")] = False,
-    search_samples: Annotated[
-        int, typer.Option(min=1, help="Calibration samples that the search looks at.", rich_help_panel=_SEARCH)
-    ] = 64,
-    search_seconds: Annotated[
-        float, typer.Option(min=1.0, help="Time limit of the search, in seconds.", rich_help_panel=_SEARCH)
-    ] = 120.0,
-    from_trt_cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Take the scales from a TensorRT 7–10 calibration cache.")
-    ] = None,
-    to_trt_cache: Annotated[Path | None, typer.Option(metavar="FILE", help="Write such a cache as well.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Print what was decided for every node, and why.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Print what is decided for every node, and why. Without data that is all that is done."
+        ),
+    ] = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -111,57 +83,71 @@ def calibrate(
     from trtkit.cli.console import Screen, out
     from trtkit.pipeline.calibration import CalibrationRequest
     from trtkit.pipeline.calibration import calibrate as run_calibrate
+    from trtkit.pipeline.calibration import explain as run_explain
     from trtkit.pipeline.quantization import Quantization
     from trtkit.stages.export import SourceRequest
 
-    _check(precision, high_precision)
+    if precision not in ("int8", "fp8"):
+        raise UsageError(f"--precision is int8 or fp8 here, not {precision!r}.", hint="Choose one of the two.")
+    quantize.check_high_precision(high_precision)
+    model = SourceRequest(source, weights, seed)
+    how = Quantization(
+        data=quantize.data_spec(data, synthetic, seed, limit=limit, root=data_root),
+        method=method,
+        preprocess=preprocess,
+        exclude=tuple(exclude or ()),
+        recipe=recipe,
+        high_precision=high_precision,
+        holdout=holdout,
+        batch=batch,
+        seed=seed,
+        search_samples=search_samples,
+        search_seconds=search_seconds,
+        resume=resume,
+    )
+    if explain and how.data is None and from_trt_cache is None:
+        placement = run_explain(model, how, precision)
+        print(_dumps({"decisions": _decisions(placement)}) if json else placement.explain())
+        return
     request = CalibrationRequest(
-        source=SourceRequest(source, weights, seed),
-        how=Quantization(
-            data=data_spec(data, synthetic, seed, limit=limit, root=data_root),
-            method=method,
-            preprocess=preprocess,
-            exclude=tuple(exclude or ()),
-            recipe=recipe,
-            high_precision=high_precision,
-            holdout=holdout,
-            batch=batch,
-            seed=seed,
-            search_samples=search_samples,
-            search_seconds=search_seconds,
-            resume=resume,
-        ),
+        source=model,
+        how=how,
         precision=precision,
         from_trt_cache=from_trt_cache,
         to_trt_cache=to_trt_cache,
+        trt_cache_header=trt_cache_header,
         output=output,
         command=context.obj,
     )
     with Screen(verbose=verbose) as screen:
         result = run_calibrate(request, screen)
     if json:
-        from json import dumps
-
-        print(dumps(result.to_json(), indent=2))
+        print(_dumps({**result.to_json(), **({"decisions": _decisions(result.placement)} if explain else {})}))
         return
     console = out()
     if explain:
-        print(result.explanation)
+        print(result.placement.explain())
     console.print(_facts(result))
-    if result.report is not None:
+    if any(found.accuracy for found in result.report.methods):
         console.print(_methods(result))
 
 
-def _check(precision: str, high_precision: str) -> None:
-    if precision not in ("int8", "fp8"):
-        raise UsageError(f"--precision is int8 or fp8 here, not {precision!r}.", hint="Choose one of the two.")
-    if high_precision not in ("fp32", "fp16"):
-        raise UsageError(f"--high-precision is fp32 or fp16, not {high_precision!r}.", hint="Choose one of the two.")
+def _dumps(value: object) -> str:
+    from json import dumps
+
+    return dumps(value, indent=2)
+
+
+def _decisions(placement: Placement) -> list[dict[str, object]]:
+    from dataclasses import asdict
+
+    return [asdict(decision) for decision in placement.decisions]
 
 
 def _facts(result: CalibrationResult) -> Any:
     from rich.text import Text
 
+    from calibration.enough import left_out_text
     from trtkit.cli.console import facts
 
     table, report = result.table, result.report
@@ -172,37 +158,44 @@ def _facts(result: CalibrationResult) -> Any:
     ]
     if table.synthetic:
         rows.append(("data", Text("SYNTHETIC samples: these scales say nothing about accuracy", "yellow")))
-    if report is not None:
+    if result.cache is not None:
+        rows.append(("cache", report.chosen_because))
+        for what in ("fused", "unused", "unmatched"):
+            if names := getattr(result.cache, what):
+                more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+                rows.append(("", f"{len(names)} {what}: {', '.join(names[:_NAMED])}{more}"))
+    if report.samples or report.held_out:
         rows.append(("samples", f"{report.samples} for calibration, {report.held_out} held out; {report.where}"))
-        skipped = sum(report.data.get("skipped", {}).values())
-        if skipped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in report.data["skipped"].items())
-            rows.append(("skipped", Text(reasons, "yellow")))
+    if left_out := left_out_text(report.data):
+        rows.append(("skipped", Text(left_out, "yellow")))
+    if result.cache is None:
         rows.append(("chosen", f"{report.chosen}: {report.chosen_because}"))
-        if report.search is not None and not report.search["finished"]:
-            rows.append(("search", Text("stopped at its time limit; --search-seconds gives it more", "yellow")))
+    if report.search is not None and not report.search["finished"]:
+        rows.append(("search", Text("stopped at its time limit; --search-seconds gives it more", "yellow")))
+    if report.peak_rss_bytes is not None:
         rows.append(("memory", f"{bytes_text(report.peak_rss_bytes)} at its peak"))
-        rows.append(("report", str(result.report_path)))
+    rows.append(("report", str(result.report_path)))
+    if result.trt_cache is not None:
+        rows.append(("TRT cache", f"{result.trt_cache[0]}, for {result.trt_cache[1]}"))
     return facts(title, rows)
 
 
 def _methods(result: CalibrationResult) -> Any:
     from rich.table import Table
 
-    assert result.report is not None
     shown = Table(box=None, pad_edge=False, header_style="cyan")
-    for name in ("  method", "SQNR dB", "95 % interval", "centred dB", "top-1 agreement", "95 % interval "):
-        shown.add_column(name, justify="left" if name == "  method" else "right")
+    for name in ("  method", "SQNR dB", "95 % of it", "centred dB", "top-1", "95 % of it"):
+        shown.add_column(name, justify="left" if name == "  method" else "right", no_wrap=True)
     for found in result.report.methods:
         got = found.accuracy or {}
         mark = "▸ " if found.method == result.report.chosen else "  "
         shown.add_row(
             mark + found.method,
             _number(got.get("sqnr_db"), 2),
-            f"{_number(got.get('sqnr_low_db'), 2)} … {_number(got.get('sqnr_high_db'), 2)}",
+            f"{_number(got.get('sqnr_low_db'), 1)}…{_number(got.get('sqnr_high_db'), 1)}",
             _number(got.get("centred_sqnr_db"), 2),
             _number(got.get("top1_agreement"), 3),
-            f"{_number(got.get('top1_low'), 3)} … {_number(got.get('top1_high'), 3)}",
+            f"{_number(got.get('top1_low'), 3)}…{_number(got.get('top1_high'), 3)}",
         )
     return shown
 

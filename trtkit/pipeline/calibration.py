@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration import trt_cache
+from calibration.methods import methods_of
 from calibration.trt_cache import CacheMatch
-from trtkit import environment
 from trtkit.artifacts.calibration_report import CalibrationReport
 from trtkit.artifacts.calibration_table import CalibrationTable
-from trtkit.artifacts.exported import ExportedModel
 from trtkit.artifacts.files import publish, staging, write_json
 from trtkit.artifacts.model import OnnxModel
-from trtkit.artifacts.plan import Source
-from trtkit.errors import CalibrationError, UsageError
+from trtkit.errors import UsageError
+from trtkit.pipeline.cached_thresholds import from_trt_cache
 from trtkit.pipeline.listener import Listener, Silence
-from trtkit.pipeline.quantization import Quantization, calibrated, check_table, placed
+from trtkit.pipeline.quantization import Quantization, checkpoint_path, placed
+from trtkit.pipeline.table_fit import check_table
+from trtkit.pipeline.thresholds import calibrated
 from trtkit.stages.export import SourceRequest, export
 from trtkit.stages.quantize import quantize, quantized_name
 
 if TYPE_CHECKING:
     from trtkit.graph.placement import Placement
 
-__all__ = ["CalibrationRequest", "CalibrationResult", "calibrate", "checkpoint_path"]
+__all__ = ["CalibrationRequest", "CalibrationResult", "calibrate", "explain"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,11 @@ class CalibrationRequest:
         source: the model.
         how: data, method, what is quantized.
         precision: ``int8`` or ``fp8``.
-        from_trt_cache: take the thresholds from a TensorRT calibration cache instead of data.
+        from_trt_cache: take the thresholds from a TensorRT calibration cache; data, if given, only tell how good they
+            are.
         to_trt_cache: write one as well.
+        trt_cache_header: its first line, such as ``TRT-8601-MinMaxCalibration``; ``None``: that of the cache that was
+            read, or one of TensorRT 8.6 with the calibrator closest to the method.
         output: the folder for the artifacts.
         command: the command line, for the table.
     """
@@ -48,6 +51,7 @@ class CalibrationRequest:
     precision: str = "int8"
     from_trt_cache: Path | None = None
     to_trt_cache: Path | None = None
+    trt_cache_header: str | None = None
     output: Path = Path()
     command: tuple[str, ...] = ()
 
@@ -59,19 +63,21 @@ class CalibrationResult:
     Attributes:
         table_path, table: the calibration table.
         onnx: the Q/DQ model.
-        report_path, report: what was found; ``None`` without data.
+        report_path, report: what was found.
         cache: how a TensorRT cache matched the model; ``None`` without one.
-        explanation: for every node what was decided, and by which rule.
+        placement: for every node what was decided, and by which rule.
+        trt_cache: the TensorRT cache that was written, and its header; ``None`` without one.
         seconds: wall time of this call.
     """
 
     table_path: Path
     table: CalibrationTable
     onnx: OnnxModel
-    report_path: Path | None
-    report: CalibrationReport | None
+    report_path: Path
+    report: CalibrationReport
     cache: CacheMatch | None
-    explanation: str
+    placement: Placement
+    trt_cache: tuple[Path, str] | None
     seconds: float
 
     def to_json(self) -> dict[str, object]:
@@ -79,17 +85,15 @@ class CalibrationResult:
         return {
             "table": str(self.table_path),
             "onnx": self.onnx.to_json(),
-            "report": self.report.to_json() if self.report else None,
+            "report": {"path": str(self.report_path), **self.report.to_json()},
             "chosen": self.table.method,
             "tensors": len(self.table.tensors),
             "synthetic": self.table.synthetic,
+            "trt_cache": None
+            if self.trt_cache is None
+            else {"path": str(self.trt_cache[0]), "header": self.trt_cache[1]},
             "seconds": self.seconds,
         }
-
-
-def checkpoint_path(folder: Path, name: str) -> Path:
-    """Where an interrupted calibration keeps its statistics."""
-    return folder / f"{name}.calibration.partial.npz"
 
 
 def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> CalibrationResult:
@@ -102,12 +106,7 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
 
     started = time.perf_counter()
     listener = listener or Silence()
-    if (request.from_trt_cache is None) == (request.how.data is None):
-        raise UsageError(
-            "Calibration takes its thresholds either from data or from a TensorRT cache"
-            + ("; neither was given." if request.how.data is None else ", not from both."),
-            hint="Give --data FOLDER, --synthetic 64 (labelled so), or --from-trt-cache FILE.",
-        )
+    _check(request)
     name = request.source.name
     checkpoint = checkpoint_path(request.output, name)
     with staging(request.output) as folder:
@@ -118,9 +117,12 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
         fp32 = io.save(exported.model, truth / f"{name}.fp32.onnx", name=name, precision="fp32")
         source = exported.source if exported.original else replace(exported.source, sha256=fp32.sha256)
         placement = placed(exported, request.how, request.precision)
-        report, cache = None, None
+        cache = None
         if request.from_trt_cache is not None:
-            table, cache = _from_cache(request, exported, source, placement, listener)
+            table, cache, report = from_trt_cache(
+                request.from_trt_cache, exported, source, fp32.path, placement, request.how, truth, listener
+            )
+            report = report.made_by(request.command)
         else:
             table, report = calibrated(
                 exported,
@@ -147,14 +149,15 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
             high_precision=request.how.high_precision,
         )
         table.write(folder / f"{name}.calibration.json")
-        report_path = None
-        if report is not None:
-            report_path = request.output / f"{name}.calibration-report.json"
-            write_json(folder / report_path.name, report.to_json())
+        report_path = request.output / f"{name}.calibration-report.json"
+        write_json(folder / report_path.name, report.to_json())
         publish(folder, request.output, last=f"{name}.calibration.json")
     checkpoint.unlink(missing_ok=True)
+    written = None
     if request.to_trt_cache is not None:
-        trt_cache.write_cache(table, request.to_trt_cache)
+        header = request.trt_cache_header or trt_cache.header_for(table)
+        trt_cache.write_cache(table, request.to_trt_cache, header=header)
+        written = (request.to_trt_cache, header)
     return CalibrationResult(
         request.output / f"{name}.calibration.json",
         table,
@@ -162,45 +165,41 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
         report_path,
         report,
         cache,
-        placement.explain(),
+        placement,
+        written,
         time.perf_counter() - started,
     )
 
 
-def _from_cache(
-    request: CalibrationRequest, exported: ExportedModel, source: Source, placement: Placement, listener: Listener
-) -> tuple[CalibrationTable, CacheMatch]:
-    """A table from a TensorRT calibration cache; every wanted tensor must be in it."""
-    assert request.from_trt_cache is not None
-    if request.precision != "int8":
-        raise UsageError("TensorRT's calibration caches hold int8 scales.", hint="Leave --precision fp8 out.")
-    cache = trt_cache.read_cache(request.from_trt_cache)
-    graph = exported.model.graph
-    known = {name for node in graph.node for name in (*node.input, *node.output)} | {v.name for v in graph.input}
-    found = trt_cache.match(cache, placement.tensors, known)
-    listener.note(
-        f"{len(found.matched)} of {len(placement.tensors)} tensors matched by name; of the other names "
-        f"{len(found.fused)} are fused tensors that TensorRT invented, {len(found.unmatched)} no tensor of this model, "
-        f"{len(found.unused)} not needed"
-    )
-    if found.missing:
-        raise CalibrationError(
-            f"The cache {request.from_trt_cache.name} has no scale for {len(found.missing)} of "
-            f"{len(placement.tensors)} tensors; the first: {', '.join(found.missing[:5])}.",
-            hint="TensorRT names tensors after the ONNX file: use the very file that was calibrated, or exclude the "
-            "nodes with --exclude.",
+def explain(source: SourceRequest, how: Quantization, precision: str) -> Placement:
+    """What would be quantized, and by which rule; no data are needed, and nothing is written.
+
+    Raises:
+        TrtkitError: the model or the recipe is at fault.
+    """
+    return placed(export(source), how, precision)
+
+
+def _check(request: CalibrationRequest) -> None:
+    """Refuse what cannot be honoured before anything is computed.
+
+    Raises:
+        UsageError: neither data nor a cache, or a cache that cannot be read or written for this precision.
+    """
+    if request.from_trt_cache is None and request.how.data is None:
+        raise UsageError(
+            "Calibration takes its thresholds either from data or from a TensorRT cache; neither was given.",
+            hint="Give --data FOLDER, --synthetic 64 (labelled so), or --from-trt-cache FILE.",
         )
-    table = CalibrationTable(
-        model=source.name,
-        model_sha256=source.sha256,
-        dtype="int8",
-        method="trt-cache",
-        tensors={name: found.ranges[name] for name in placement.tensors},
-        samples=0,
-        data={"kind": "trt-cache", "source": request.from_trt_cache.name, "version": cache.version},
-        transforms=exported.transforms,
-        environment=environment.describe().to_json(),
-        command=" ".join(request.command),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-    return table, found
+    caches = request.from_trt_cache is not None or request.to_trt_cache is not None
+    if caches and request.precision != "int8":
+        raise UsageError("TensorRT's calibration caches hold int8 scales.", hint="Leave --precision fp8 out.")
+    if request.trt_cache_header is not None:
+        if request.to_trt_cache is None:
+            raise UsageError(
+                "--trt-cache-header is the first line of a cache, and none is to be written.",
+                hint="Add --to-trt-cache FILE.",
+            )
+        trt_cache.check_header(request.trt_cache_header)
+    if request.how.data is not None:
+        methods_of(request.how.method)

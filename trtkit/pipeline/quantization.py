@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibration.job_data import JobData
-from calibration.preprocess import load_preprocessing
+from calibration.enough import left_out_text
 from calibration.source import DataSpec
-from trtkit import environment
-from trtkit.artifacts.calibration_report import CalibrationReport
-from trtkit.artifacts.calibration_table import CalibrationTable, TensorRange
+from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.artifacts.exported import CastModel, ExportedModel
 from trtkit.artifacts.files import write_json
-from trtkit.artifacts.model import TensorSpec
-from trtkit.artifacts.plan import Source
 from trtkit.artifacts.preprocessing import Preprocessing
-from trtkit.errors import CalibrationError, UsageError
+from trtkit.errors import UsageError
 from trtkit.pipeline.listener import Listener
+from trtkit.pipeline.table_fit import check_table
+from trtkit.pipeline.thresholds import calibrated, spread_of
 from trtkit.quant import quant_type
-from trtkit.stages.calibrate import CalibrateRequest, calibrate, methods_of
 from trtkit.stages.quantize import quantize
 
 if TYPE_CHECKING:
     from trtkit.graph.placement import Placement
 
-__all__ = ["Quantization", "calibrated", "check_table", "lower_quantized", "placed"]
+__all__ = ["Quantization", "checkpoint_path", "lower_quantized", "placed"]
 
 
-_PIXEL_STD = 58.0  # of photographs' 8-bit pixels, as ImageNet's published deviations (57 to 58) have it
+_SETTINGS = ("method", "holdout", "batch", "seed", "search_samples", "search_seconds")
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,7 @@ class Quantization:
         seed: of the split between calibration and held-out samples.
         search_samples, search_seconds: limits of the search.
         resume: continue an interrupted calibration.
+        allow_other_weights: take a table that was made for other weights.
     """
 
     table: Path | None = None
@@ -65,17 +61,29 @@ class Quantization:
     search_samples: int = 64
     search_seconds: float = 120.0
     resume: bool = False
+    allow_other_weights: bool = False
 
     def identity(self) -> dict[str, object]:
-        """What decides the quantized model, for reuse: a table by its content, data by description."""
+        """What decides the quantized model, for reuse: files by their content, data by names, sizes and times."""
+        from calibration.fingerprint import fingerprint
         from trtkit.artifacts.files import sha256_file
 
+        def content(path: Path | None) -> str | None:
+            return sha256_file(path) if path is not None and path.is_file() else None
+
+        settings = [getattr(self, name) for name in _SETTINGS] if self.data else [self.allow_other_weights]
         return {
-            "table": sha256_file(self.table) if self.table is not None and self.table.exists() else None,
-            "data": self.data.to_json() if self.data else None,
-            "settings": [self.method, self.preprocess, *self.exclude, self.high_precision, self.holdout, self.seed],
-            "recipe": sha256_file(self.recipe) if self.recipe is not None and self.recipe.exists() else None,
+            "table": content(self.table),
+            "data": [self.data.to_json(), fingerprint(self.data)] if self.data else None,
+            "settings": settings,
+            "placement": [list(self.exclude), content(self.recipe), self.high_precision],
+            "preprocess": [self.preprocess, content(Path(self.preprocess)) if self.preprocess else None],
         }
+
+
+def checkpoint_path(folder: Path, name: str) -> Path:
+    """Where an interrupted calibration keeps its statistics."""
+    return folder / f"{name}.calibration.partial.npz"
 
 
 def placed(exported: ExportedModel, how: Quantization, dtype: str) -> Placement:
@@ -90,95 +98,6 @@ def placed(exported: ExportedModel, how: Quantization, dtype: str) -> Placement:
 
     recipe = Recipe.load(how.recipe) if how.recipe is not None else Recipe()
     return place(exported.model, replace(recipe, exclude=(*recipe.exclude, *how.exclude)), quant_type(dtype))
-
-
-def calibrated(
-    exported: ExportedModel,
-    source: Source,
-    reference: Path,
-    placement: Placement,
-    how: Quantization,
-    dtype: str,
-    scratch: Path,
-    checkpoint: Path,
-    command: tuple[str, ...],
-    listener: Listener,
-) -> tuple[CalibrationTable, CalibrationReport]:
-    """Calibrate, and put what was found into a table.
-
-    Raises:
-        CalibrationError: the data are at fault.
-        UsageError: no data, or a method that does not exist.
-    """
-    from trtkit.graph import io
-    from trtkit.graph.outputs import softmax_axes
-
-    methods = methods_of(how.method)
-    assert how.data is not None
-    inputs, outputs = io.specs(exported.model)
-    preprocessing = _preprocessing(source, how, inputs)
-    first = inputs[0].shape[0] if inputs[0].shape else 1
-    batch = how.batch if isinstance(first, str) else first  # a fixed batch is what the model takes, and nothing else
-    request = CalibrateRequest(
-        data=JobData(how.data, inputs, preprocessing, how.holdout, how.seed, batch, fixed=isinstance(first, int)),
-        methods=methods,
-        dtype=dtype,
-        softmax_axes=softmax_axes(exported.model),
-        classes=len(outputs) == 1 and len(outputs[0].shape) == 2,
-        model_sha256=source.sha256,
-        checkpoint=checkpoint,
-        resume=how.resume,
-        search_samples=how.search_samples,
-        search_seconds=how.search_seconds,
-    )
-    listener.stage(f"Calibrating {source.name}")
-    report = calibrate(exported.model, reference, placement, request, scratch, listener.event)
-    for name in report.dead[:3]:
-        listener.note(f"tensor {name} was zero in every sample: its scale is a guess")
-    table = CalibrationTable(
-        model=source.name,
-        model_sha256=source.sha256,
-        dtype=dtype,
-        method=report.chosen,
-        tensors={name: TensorRange(amax, report.chosen) for name, amax in report.best.amax.items()},
-        samples=report.samples,
-        data=report.data,
-        preprocessing=preprocessing.to_json() if preprocessing else None,
-        synthetic=bool(report.data.get("synthetic")),
-        transforms=exported.transforms,
-        environment=environment.describe().to_json(),
-        command=" ".join(command),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-    return table, report
-
-
-def check_table(table: CalibrationTable, source: Source, placement: Placement, dtype: str, listener: Listener) -> None:
-    """Hold a table against the model that it shall quantize.
-
-    Raises:
-        CalibrationError: it is for another data type, or tensors are missing from it.
-    """
-    if table.dtype != dtype:
-        raise CalibrationError(
-            f"The calibration table is for {table.dtype}, and the precision asked for is {dtype}: "
-            "thresholds differ, because methods weigh clipping against the format's own rounding.",
-            hint=f"Calibrate again with --precision {dtype}.",
-        )
-    missing = [name for name in placement.tensors if name not in table.tensors]
-    if missing:
-        raise CalibrationError(
-            f"The calibration table of {table.model} lacks {len(missing)} of {len(placement.tensors)} tensors that "
-            f"{source.name} needs: {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}.",
-            hint="Calibrate this model itself, or exclude these nodes with --exclude.",
-        )
-    if table.model_sha256 != source.sha256:
-        listener.note(
-            f"the calibration table was made for another {table.model} (SHA-256 {table.model_sha256[:12]}…); all "
-            "tensor names match, and it is used as it is"
-        )
-    if table.synthetic:
-        listener.note("the calibration table was made from synthetic samples: it says nothing about accuracy")
 
 
 def lower_quantized(
@@ -212,14 +131,24 @@ def lower_quantized(
     if how.table is not None:
         table = CalibrationTable.read(how.table)
     else:
-        checkpoint = output / f"{name}.calibration.partial.npz"
+        checkpoint = checkpoint_path(output, name)
         table, report = calibrated(
             exported, source, fp32.path, placement, how, precision, scratch, checkpoint, command, listener
         )
         table.write(path.with_name(f"{name}.calibration.json"))
         write_json(path.with_name(f"{name}.calibration-report.json"), report.to_json())
         checkpoint.unlink(missing_ok=True)
-    check_table(table, source, placement, precision, listener)
+        if left_out := left_out_text(report.data):
+            listener.note(left_out)
+    check_table(
+        table,
+        source,
+        placement,
+        precision,
+        listener,
+        transforms=exported.transforms,
+        allow_other_weights=how.allow_other_weights,
+    )
     if exported.original is not None and table.preprocessing is not None:
         source = replace(source, input_std=spread_of(Preprocessing.from_json(dict(table.preprocessing))))
     onnx = quantize(
@@ -232,27 +161,18 @@ def lower_quantized(
         high_precision=how.high_precision,
     )
     stays_float = {d.node: f"{d.rule}: {d.why}" for d in placement.decisions if not d.quantized}
-    origin = f"{table.samples} SYNTHETIC samples" if table.synthetic else f"{table.samples} samples"
-    notes = [f"calibrated by {table.method} on {origin}"]
+    notes = [_origin(table)]
     if table.model_sha256 != source.sha256:
         notes.append(f"the calibration table was made for another model (SHA-256 {table.model_sha256})")
     return CastModel(onnx, reference, source, stays_float, tuple(notes))
 
 
-def spread_of(preprocessing: Preprocessing) -> float:
-    """Standard deviation of the inputs that a preprocessing makes of photographs, whose pixels have about 58."""
-    return round(
-        abs(preprocessing.scale) * _PIXEL_STD * sum(1 / s for s in preprocessing.std) / len(preprocessing.std), 3
+def _origin(table: CalibrationTable) -> str:
+    """``calibrated by entropy on 205 samples, 51 held out; 2 samples were left out: …``, for the manifest."""
+    if not table.samples:
+        return f"thresholds by {table.method} from {table.data.get('source')}"
+    kind = "SYNTHETIC samples" if table.synthetic else "samples"
+    left_out = left_out_text(table.data)
+    return f"calibrated by {table.method} on {table.samples} {kind}, {table.held_out} held out" + (
+        f"; {left_out}" if left_out else ""
     )
-
-
-def _preprocessing(source: Source, how: Quantization, inputs: tuple[TensorSpec, ...]) -> Preprocessing | None:
-    if how.preprocess is not None:
-        size = inputs[0].shape[-2:]
-        fixed = tuple(dim for dim in size if isinstance(dim, int))
-        return load_preprocessing(how.preprocess, *([(fixed[0], fixed[1])] if len(fixed) == 2 else []))
-    if source.definition is not None:
-        import model_defs
-
-        return model_defs.get(source.definition).preprocessing
-    return None

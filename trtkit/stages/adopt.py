@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtkit.artifacts.exported import CastModel, ExportedModel
 from trtkit.errors import ModelError
 
+if TYPE_CHECKING:
+    from trtkit.graph.qdq_rules import Breach
+
 __all__ = ["adopt"]
 
-_NOTES = 5
+_NAMED = 3
 
 
 def adopt(exported: ExportedModel, path: Path, precision: str, note: Callable[[str], None]) -> CastModel:
@@ -20,7 +24,7 @@ def adopt(exported: ExportedModel, path: Path, precision: str, note: Callable[[s
         exported: the model; its source's precision is what its Q/DQ pairs say.
         path: the file to write.
         precision: asked for.
-        note: is told each breach of a rule that costs speed but does not stop a build.
+        note: is told of each rule whose breaches cost speed but do not stop a build, with their number.
 
     Raises:
         ModelError: another precision was asked for, or TensorRT would refuse or misread the model.
@@ -38,18 +42,28 @@ def adopt(exported: ExportedModel, path: Path, precision: str, note: Callable[[s
             f"{source.precision}, not {precision}.",
             hint=f"Add --precision {source.precision}, or convert the float32 model that it was made from.",
         )
-    breaches = check(exported.model)
-    fatal = [breach for breach in breaches if breach.fatal]
+    by_rule: dict[str, list[Breach]] = {}
+    for breach in check(exported.model):
+        by_rule.setdefault(breach.rule, []).append(breach)
+    for found in by_rule.values():
+        if not found[0].fatal:
+            note(f"{_counted(found)}. {found[0].way_out}")
+    fatal = [found for found in by_rule.values() if found[0].fatal]
     if fatal:
-        listed = "; ".join(f"{breach.rule} at {breach.node}: {breach.text}" for breach in fatal[:3])
-        more = f" (and {len(fatal) - 3} more)" if len(fatal) > 3 else ""
-        raise ModelError(f"TensorRT would refuse or misread {source.name}: {listed}{more}.", hint=fatal[0].way_out)
-    for breach in breaches[:_NOTES]:
-        note(f"{breach.rule} at {breach.node}: {breach.text}")
-    if len(breaches) > _NOTES:
-        note(f"… and {len(breaches) - _NOTES} more breaches of Q/DQ rules")
+        hints = (f"{found[0].rule}: {found[0].way_out}" if len(fatal) > 1 else found[0].way_out for found in fatal)
+        raise ModelError(
+            f"TensorRT would refuse or misread {source.name}. {'; '.join(map(_counted, fatal))}.", hint=" ".join(hints)
+        )
     parents = (source.sha256,)
     onnx = io.save(
         exported.model, path, name=source.name, precision=precision, parents=parents, transforms=exported.transforms
     )
     return CastModel(onnx, exported.original or path, source)
+
+
+def _counted(found: Sequence[Breach]) -> str:
+    """All breaches of one rule: ``X2-uint8 at 12 nodes (a, b, c, …): QuantizeLinear …``."""
+    names = list(dict.fromkeys(breach.node for breach in found))
+    shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    where = f"at {shown}" if len(names) == 1 else f"at {len(names)} nodes ({shown})"
+    return f"{found[0].rule} {where}: {found[0].text}"

@@ -3,93 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calibration.job_data import JobData
-from trtkit import worker
+from calibration.runs import CalibrateRequest, Runs
 from trtkit.artifacts.calibration_report import CalibrationReport, MethodResult
 from trtkit.artifacts.files import write_bytes
-from trtkit.backends import registry
-from trtkit.errors import CalibrationError, UsageError
 from trtkit.quant import quant_type
-from trtkit.worker import Log, Progress, WorkerResult
+from trtkit.worker import Log, Progress
 
 if TYPE_CHECKING:
     import onnx
 
     from trtkit.graph.placement import Placement
 
-__all__ = ["ALL", "CalibrateRequest", "calibrate", "methods_of"]
-
-ALL = ("minmax", "percentile:99.99", "entropy", "mse", "search")
-"""What ``--method all`` tries."""
-
-_DEFAULT_PERCENTILE = "99.99"
-
-
-@dataclass(frozen=True)
-class CalibrateRequest:
-    """How to calibrate.
-
-    Attributes:
-        data: which samples.
-        methods: as :func:`methods_of` returns them.
-        dtype: ``int8`` or ``fp8``.
-        softmax_axes: outputs that are a Softmax's, and its axis.
-        classes: whether the model gives one score a class.
-        model_sha256: of the float model.
-        checkpoint: the file that keeps statistics of an interrupted run.
-        resume: continue from it.
-        search_samples: calibration samples that the search looks at.
-        search_seconds: its time limit.
-    """
-
-    data: JobData
-    methods: tuple[str, ...]
-    dtype: str
-    softmax_axes: Mapping[str, int]
-    classes: bool
-    model_sha256: str
-    checkpoint: Path
-    resume: bool = False
-    search_samples: int = 64
-    search_seconds: float = 120.0
-
-
-def methods_of(text: str) -> tuple[str, ...]:
-    """``--method`` as a list: a method, several with commas, or ``all``.
-
-    Raises:
-        UsageError: unknown method, or a percentile outside 50…100.
-    """
-    methods: list[str] = []
-    for part in text.split(","):
-        if part.strip() == "all":
-            methods.extend(ALL)
-            continue
-        name, _, number = part.strip().partition(":")
-        if name == "percentile":
-            try:
-                inside = 50 < float(number or _DEFAULT_PERCENTILE) <= 100
-            except ValueError:
-                inside = False
-            if not inside:
-                raise UsageError(
-                    f"--method {part}: {number!r} is no percentile above 50 and up to 100.",
-                    hint="Write for example percentile:99.99.",
-                )
-            methods.append(f"percentile:{number or _DEFAULT_PERCENTILE}")
-        elif part.strip() in ("minmax", "entropy", "mse", "search"):
-            methods.append(part.strip())
-        else:
-            raise UsageError(
-                f"There is no calibration method {part.strip()!r}; allowed: minmax, percentile[:99.99], entropy, mse, "
-                "search, all.",
-                hint="Choose one of these, or several with commas.",
-            )
-    return tuple(dict.fromkeys(methods))
+__all__ = ["CalibrateRequest", "calibrate", "measure"]
 
 
 def calibrate(
@@ -115,32 +43,83 @@ def calibrate(
         RunError: executing the model fails.
     """
     observed, candidate = _write_instrumented(model, placement, request.dtype, scratch)
-    run = _Runs(request, str(reference.absolute()), str(candidate), on_event)
+    run = Runs(request, str(reference.absolute()), str(candidate), on_event)
     plain = tuple(method for method in request.methods if method != "search")
     # The search needs a start: the method that usually comes closest, if none was asked for.
     found = run.collect(observed, placement, plain or ("entropy",))
     amax = {method: _unified(values, placement.shared) for method, values in found["amax"].items()}
-    accuracy = run.score(amax) if found["held_out"] else {}
+    seen, held_out, data = found["seen"], 0, found["description"]
+    accuracy: dict[str, Any] = {}
+    if found["held_out"]:
+        scored = run.score(amax, seen)
+        accuracy, seen, held_out, data = (scored[key] for key in ("accuracy", "seen", "held_out", "description"))
     searched = None
     if "search" in request.methods:
-        searched = run.improve(amax[_best(amax, accuracy)], placement)
+        searched = run.improve(amax[_best(amax, accuracy)], placement, seen)
         amax["search"] = searched.pop("amax")
-        accuracy |= run.score({"search": amax["search"]}) if found["held_out"] else {}
+        if held_out:
+            accuracy |= run.score({"search": amax["search"]}, seen)["accuracy"]
     kept = [method for method in request.methods if method in amax]
     results = tuple(MethodResult(method, amax[method], accuracy.get(method)) for method in kept)
     chosen = _best({method: amax[method] for method in kept}, accuracy)
+    if len(kept) > 1 and not accuracy:
+        run.warn(
+            f"nothing was held out, so the {len(kept)} methods are not compared, and {chosen} is taken because it was "
+            "named last; with --holdout 0.2 the best one is taken"
+        )
     return CalibrationReport(
         methods=results,
         chosen=chosen,
         chosen_because=_why(chosen, results),
         search=searched,
         samples=found["samples"],
-        held_out=found["held_out"],
-        data={**found["description"], "identity": found["identity"]},
+        held_out=held_out,
+        data=data,
         dead=tuple(found["dead"]),
         warnings=tuple(run.warnings),
         where=found["where"],
         timings_s={**run.timings_s, "inference": found["inference_s"], "statistics": found["statistics_s"]},
+        peak_rss_bytes=max(run.peaks, default=None),
+    )
+
+
+def measure(
+    model: onnx.ModelProto,
+    reference: Path,
+    placement: Placement,
+    request: CalibrateRequest,
+    label: str,
+    amax: Mapping[str, float],
+    scratch: Path,
+    on_event: Callable[[Progress | Log], None],
+) -> CalibrationReport:
+    """How good thresholds from elsewhere are, on all samples of a data set.
+
+    Args:
+        model, reference, placement, scratch, on_event: as for :func:`calibrate`.
+        request: which data; its methods are not looked at.
+        label: what to call these thresholds.
+        amax: tensor → threshold.
+
+    Raises:
+        CalibrationError: the data are at fault.
+        RunError: executing the model fails.
+    """
+    _, candidate = _write_instrumented(model, placement, request.dtype, scratch)
+    run = Runs(request, str(reference.absolute()), str(candidate), on_event)
+    scored = run.score({label: dict(amax)}, None, everything=True)
+    return CalibrationReport(
+        methods=(MethodResult(label, dict(amax), scored["accuracy"].get(label)),),
+        chosen=label,
+        chosen_because="taken as they are",
+        search=None,
+        samples=0,
+        held_out=scored["held_out"],
+        data=scored["description"],
+        dead=(),
+        warnings=tuple(run.warnings),
+        where=scored["where"],
+        timings_s=run.timings_s,
         peak_rss_bytes=max(run.peaks, default=None),
     )
 
@@ -158,75 +137,6 @@ def _write_instrumented(model: onnx.ModelProto, placement: Placement, dtype: str
     quantized = insert(model, placement, neutral, quant_type(dtype), scales_as_inputs=True)
     io.save(quantized, candidate, name="candidate", precision=dtype)
     return observed.absolute(), candidate.absolute()
-
-
-class _Runs:
-    """The worker runs of one calibration, with what they have in common."""
-
-    def __init__(
-        self, request: CalibrateRequest, reference: str, candidate: str, on_event: Callable[[Progress | Log], None]
-    ) -> None:
-        self._request = request
-        self._models = {"reference": reference, "candidate": candidate}
-        self._on_event = on_event
-        self.warnings: list[str] = []
-        self.timings_s: dict[str, float] = {}
-        self.peaks: list[int] = []
-
-    def collect(self, observed: Path, placement: Placement, methods: tuple[str, ...]) -> dict[str, Any]:
-        graph_inputs = {spec.name for spec in self._request.data.inputs}
-        answer = self._run(
-            "collect",
-            observed=str(observed),
-            tensors=list(placement.tensors),
-            exact_only=[name for name in placement.tensors if name in graph_inputs],
-            methods=list(methods),
-            checkpoint=str(self._request.checkpoint.absolute()),
-            identity={"model": self._request.model_sha256},
-            resume=self._request.resume,
-        )
-        value: dict[str, Any] = answer.value
-        return value
-
-    def score(self, amax: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-        axes = dict(self._request.softmax_axes)
-        answer = self._run("score", **self._models, amax=amax, softmax_axes=axes, classes=self._request.classes)
-        value: dict[str, Any] = answer.value
-        return value
-
-    def improve(self, start: Mapping[str, float], placement: Placement) -> dict[str, Any]:
-        inputs = {spec.name for spec in self._request.data.inputs}
-        answer = self._run(
-            "improve",
-            **self._models,
-            start=start,
-            order=[name for name in placement.tensors if name not in inputs],
-            groups=[list(group) for group in placement.shared],
-            softmax_axes=dict(self._request.softmax_axes),
-            samples=self._request.search_samples,
-            seconds=self._request.search_seconds,
-        )
-        value: dict[str, Any] = answer.value
-        return value
-
-    def _run(self, job: str, **arguments: Any) -> WorkerResult:
-        answer = worker.run(
-            f"calibration.jobs:{job}",
-            {"data": self._request.data.to_json(), "dtype": self._request.dtype, **arguments},
-            what=f"calibration ({job})",
-            died=CalibrationError,
-            env=registry.worker_env("onnxruntime"),
-            on_event=self._hear,
-        )
-        self.timings_s[job] = self.timings_s.get(job, 0.0) + answer.seconds
-        if answer.peak_rss_bytes is not None:
-            self.peaks.append(answer.peak_rss_bytes)
-        return answer
-
-    def _hear(self, event: Progress | Log) -> None:
-        if isinstance(event, Log) and event.severity == "warning":
-            self.warnings.append(event.text)
-        self._on_event(event)
 
 
 def _unified(amax: Mapping[str, float], groups: tuple[tuple[str, ...], ...]) -> dict[str, float]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from calibration.methods import ALL, methods_of
 from trtkit.errors import UsageError
-from trtkit.stages.calibrate import ALL, methods_of
 
 
 @pytest.mark.parametrize(
