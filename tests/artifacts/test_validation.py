@@ -87,7 +87,7 @@ def test_json_has_no_nan_and_comes_back_the_same() -> None:
             "(quantization error on random inputs 0.3, relative L2; on data see the calibration report)",
         ),
         (
-            {"status": "nothing_to_compare", "not_finite": {}, "checks": ()},
+            {"status": "not_judged", "not_finite": {}, "checks": ()},
             "runs on NVIDIA H200; the artifact is the source itself, nothing to compare; every output is finite",
         ),
         (
@@ -136,9 +136,9 @@ def test_what_was_executed_agreed_or_not(changes: dict[str, Any], passed: bool) 
         (ELSEWHERE, True, "--require-validation asks for the plan's execution, and it was not executed"),
         ({**ELSEWHERE, "needed_relative_l2": 1.0}, True, "the ONNX that the plan was built from disagrees"),
         ({**ELSEWHERE, "needed_relative_l2": None, "checks": ()}, False, "could not be compared with the source"),
-        ({"status": "nothing_to_compare", "not_finite": {}, "checks": ()}, True, None),
-        ({"status": "nothing_to_compare", "not_finite": {"y": 3}, "checks": ()}, False, None),
-        ({"status": "nothing_to_compare", "not_finite": {"y": 3}, "checks": ()}, True, "asks for finite outputs"),
+        ({"status": "not_judged", "not_finite": {}, "checks": ()}, True, None),
+        ({"status": "not_judged", "not_finite": {"y": 3}, "checks": ()}, False, None),
+        ({"status": "not_judged", "not_finite": {"y": 3}, "checks": ()}, True, "asks for finite outputs"),
     ],
 )
 def test_why_a_command_would_end_with_9(changes: dict[str, Any], required: bool, because: str | None) -> None:

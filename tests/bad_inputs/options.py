@@ -98,6 +98,7 @@ CASES = (
         _source_would_be_overwritten,
     ),
     BadInput("export of no definition", "export vgg", UsageError, "vgg.*alexnet", "."),
+    BadInput("export of a file", "export model.onnx", UsageError, "is an ONNX file already", "trtkit convert"),
     BadInput(
         "export to another format",
         "export squeezenet1_1 --output x.pt",

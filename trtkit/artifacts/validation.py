@@ -41,8 +41,9 @@ class ValidationReport:
     """Candidate against reference on seeded inputs.
 
     Attributes:
-        status: ``passed``, ``failed``, ``not_executed`` where nothing can run the plan here, or ``nothing_to_compare``
-            where the artifact is the source itself and runs where its reference would: it was executed, no more.
+        status: ``passed``, ``failed``, ``not_executed`` where nothing can run the plan here, or ``not_judged``: it was
+            executed, and nothing sets it a limit. That is so where the artifact is the source itself and runs where its
+            reference would, and where it is its own Q/DQ graph, whose difference from FP32 is the quantization error.
         subject: what was executed as the candidate: the ``plan``, or the ``onnx`` that it was built from; ``source``
             where that is the reference's own file, so that there is nothing to compare.
         why_not_executed: why the plan was not executed, or why executing it failed; ``None`` when it was executed.
@@ -67,7 +68,7 @@ class ValidationReport:
             have some. ``None`` where nothing was executed.
     """
 
-    status: Literal["passed", "failed", "not_executed", "nothing_to_compare"]
+    status: Literal["passed", "failed", "not_executed", "not_judged"]
     subject: Literal["plan", "onnx", "source"]
     why_not_executed: str | None
     where: str | None
@@ -90,7 +91,7 @@ class ValidationReport:
     @property
     def onnx_passed(self) -> bool:
         """Whether what was executed, plan or ONNX, agreed with the reference (the source agrees with itself)."""
-        if self.subject == "source" or self.status == "nothing_to_compare":
+        if self.subject == "source" or self.status == "not_judged":
             return True
         error, agreement = self.needed_relative_l2, self.found_agreement
         if error is None and (self._by_error or agreement is None):
@@ -115,7 +116,7 @@ class ValidationReport:
             )
         if execution_required and self.status == "not_executed":
             return "--require-validation asks for the plan's execution, and it was not executed"
-        if execution_required and self.status == "nothing_to_compare" and self.not_finite:
+        if execution_required and self.status == "not_judged" and self.not_finite:
             return "--require-validation asks for finite outputs where there is nothing to compare them with"
         return None
 
@@ -124,10 +125,11 @@ class ValidationReport:
         """The verdict for people."""
         if self.subject == "source":
             return f"plan built, not executed: {self.why_not_executed}; its ONNX is the source itself"
-        if self.status == "nothing_to_compare":
+        if self.status == "not_judged":
             listed = ", ".join(f"{count} in {name}" for name, count in (self.not_finite or {}).items())
             finite = f"NaN or infinite values: {listed}" if listed else "every output is finite"
-            return f"runs on {self.where}; the artifact is the source itself, nothing to compare; {finite}"
+            found = self._numbers if self.checks else "the artifact is the source itself, nothing to compare"
+            return f"runs on {self.where}; {found}; {finite}"
         if self.status == "not_executed" and not self.checks:
             return f"plan built, not executed: {self.why_not_executed}"
         if self.status == "not_executed":

@@ -53,8 +53,8 @@ def shown(result: ConvertResult) -> Table:
     done = "reused, nothing had changed" if result.reused else f"built in {seconds_text(result.seconds)}"
     title = Text.assemble((str(result.plan), "bold green"), f"  {bytes_text(manifest.bytes)}, {done}")
     report = manifest.validation
-    good = report.status == "passed" or (report.status == "nothing_to_compare" and not report.not_finite)
-    colour = "green" if good else "red" if not report.onnx_passed else "yellow"
+    ran = report.status == "not_judged" and not report.not_finite
+    colour = "green" if report.status == "passed" else "red" if not report.onnx_passed else "cyan" if ran else "yellow"
     profile = manifest.options["profile"]
     rows: list[tuple[str, str | Text]] = [
         ("family", f"{manifest.family} {manifest.version} ({result.chosen_because})"),

@@ -31,6 +31,11 @@ def export(
     from trtkit.stages.export import SourceRequest, verify
     from trtkit.stages.export import export as run_export
 
+    if model.endswith(".onnx"):
+        raise UsageError(
+            f"export writes model definitions, and {model} is an ONNX file already.",
+            hint="Give it to trtkit convert as it is, or name a definition (see trtkit models).",
+        )
     definition = model_defs.get(model)
     path = output or Path(f"{model}.onnx")
     if path.suffix != ".onnx":

@@ -83,8 +83,8 @@ def validate(
 def _title(report: ValidationReport) -> object:
     from rich.text import Text
 
-    colours = {"passed": "green", "failed": "red", "not_executed": "yellow", "nothing_to_compare": "green"}
-    doubtful = report.status == "nothing_to_compare" and report.not_finite
+    colours = {"passed": "green", "failed": "red", "not_executed": "yellow", "not_judged": "cyan"}
+    doubtful = report.status == "not_judged" and report.not_finite
     return Text(report.sentence, f"bold {'yellow' if doubtful else colours[report.status]}")
 
 

@@ -78,12 +78,13 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
         return ConvertResult(plan, manifest, True, why, time.perf_counter() - started)
     if not request.force:
         refuse_foreign(plan, request.output / onnx_name(request), request.source.name)
-        if plan.exists():
-            listener.note(f"{plan} was made from another source, with other options or by other code: it gets replaced")
+    replaced = plan.exists() and not request.force
     with staging(request.output) as folder:
         manifest = _convert(request, can, folder / plan.name, key, listener)
         publish(folder, request.output, last=manifest_path(plan).name)
         validation_path(plan).unlink(missing_ok=True)  # it spoke of the plan that was replaced
+    if replaced:
+        listener.note(f"replaced {plan}, which was made from another source, with other options or by other code")
     onnx = manifest.onnx.moved_to(request.output / manifest.onnx.path.name)
     return ConvertResult(plan, replace(manifest, onnx=onnx), False, why, time.perf_counter() - started)
 

@@ -122,13 +122,15 @@ def validate(
                     against = judging.compared(samples, outputs, axes, candidate.outputs, own.outputs, "qdq")
                     checks = (*unjudged, *against)
     needed = judging.needed_error(checks)
-    status: Literal["passed", "failed", "not_executed", "nothing_to_compare"]
+    status: Literal["passed", "failed", "not_executed", "not_judged"]
     if not executed:
         status = "not_executed"
     elif not compared:
-        status = "nothing_to_compare"
+        status = "not_judged"
+    elif not judging.within(checks, *limits):
+        status = "failed"
     else:
-        status = "passed" if judging.within(checks, *limits) else "failed"
+        status = "not_judged" if limits == (None, None) else "passed"
     observed, because = judging.observed_precision(request.precision, needed if executed else None)
     return ValidationReport(
         status=status,
