@@ -102,7 +102,7 @@ class Capabilities:
         for name, reason in self.refused.items():
             if getattr(options, name) not in (None, False, ()):
                 raise UsageError(
-                    f"{OPTION_FLAGS[name]} cannot be honoured by the {self.family} family: {reason}{'' if reason.endswith('.') else '.'}",
+                    f"{OPTION_FLAGS[name]} cannot be honoured by the {self.family} family: {reason.rstrip('.')}.",
                     hint=f"Leave {OPTION_FLAGS[name]} out, or choose another --family.",
                 )
         if "current" in options.compute_capability:
