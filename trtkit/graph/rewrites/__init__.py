@@ -9,6 +9,8 @@ import onnx
 
 from trtkit.errors import UsageError
 from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site, made_by
+from trtkit.graph.rewrites.fold_batchnorm import FoldBatchnorm
+from trtkit.graph.rewrites.fold_scale import FoldScale
 from trtkit.graph.rewrites.lrn_band import LrnBand
 from trtkit.graph.rewrites.stem_space_to_depth import StemSpaceToDepth, StemSpaceToDepth16
 
@@ -17,6 +19,8 @@ __all__ = ["ALL", "SAFE", "Edit", "Rewrite", "RewriteResult", "Site", "apply_all
 ALL: dict[str, Rewrite] = {
     rewrite.name: rewrite
     for rewrite in (
+        FoldBatchnorm(),
+        FoldScale(),
         LrnBand(),
         StemSpaceToDepth(),
         StemSpaceToDepth16(),
@@ -24,7 +28,7 @@ ALL: dict[str, Rewrite] = {
 }
 """Every rewrite by its name, in the order in which they are best applied: what cleans up before what restructures."""
 
-SAFE: tuple[str, ...] = ("lrn_band",)
+SAFE: tuple[str, ...] = ("fold_batchnorm", "fold_scale", "lrn_band")
 """Rewrites that were never slower wherever they were measured, in the order of application."""
 
 _SAFE_ON_GPU: tuple[str, ...] = ("stem_space_to_depth",)
