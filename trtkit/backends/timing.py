@@ -1,7 +1,7 @@
 """The timed path of the seam: how a loaded plan is executed again and again under a clock. Imports no vendor.
 
-The loop itself (warm-up, stopping rule) is :mod:`trtkit.measurement.harness`, the same for every family; a family only starts
-an iteration and reads its times.
+The loop itself (warm-up, stopping rule) is :mod:`trtkit.measurement.harness`, the same for every family; a family only
+starts an iteration and reads its times.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ class Timed(Protocol):
     Iteration k uses input set ``k % buffers``. Slots are 0 .. depth − 1; a slot is issued, then finished, then free.
     """
 
-    facts: Mapping[str, Any]
-    """See :attr:`trtkit.artifacts.bench.Conditions.facts`; complete after the first iteration."""
     epoch_monotonic_s: float
     """``time.monotonic()`` at 0 ms of the iterations' times."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See :attr:`trtkit.artifacts.bench.Conditions.facts`; complete after the first iteration."""
 
     def __enter__(self) -> Self: ...
 
