@@ -10,8 +10,13 @@ import onnx
 from trtkit.errors import UsageError
 from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site, made_by
 from trtkit.graph.rewrites.fold_batchnorm import FoldBatchnorm
+from trtkit.graph.rewrites.fold_constants import FoldConstants
+from trtkit.graph.rewrites.fold_pad import FoldPad
 from trtkit.graph.rewrites.fold_scale import FoldScale
+from trtkit.graph.rewrites.global_pool import GlobalPool
 from trtkit.graph.rewrites.lrn_band import LrnBand
+from trtkit.graph.rewrites.remove_dead import RemoveDead
+from trtkit.graph.rewrites.remove_identity import RemoveIdentity
 from trtkit.graph.rewrites.stem_space_to_depth import StemSpaceToDepth, StemSpaceToDepth16
 
 __all__ = ["ALL", "SAFE", "Edit", "Rewrite", "RewriteResult", "Site", "apply_all", "made_by", "named", "safe"]
@@ -19,8 +24,13 @@ __all__ = ["ALL", "SAFE", "Edit", "Rewrite", "RewriteResult", "Site", "apply_all
 ALL: dict[str, Rewrite] = {
     rewrite.name: rewrite
     for rewrite in (
+        FoldConstants(),
+        RemoveIdentity(),
+        RemoveDead(),
+        FoldPad(),
         FoldBatchnorm(),
         FoldScale(),
+        GlobalPool(),
         LrnBand(),
         StemSpaceToDepth(),
         StemSpaceToDepth16(),
@@ -28,7 +38,16 @@ ALL: dict[str, Rewrite] = {
 }
 """Every rewrite by its name, in the order in which they are best applied: what cleans up before what restructures."""
 
-SAFE: tuple[str, ...] = ("fold_batchnorm", "fold_scale", "lrn_band")
+SAFE: tuple[str, ...] = (
+    "fold_constants",
+    "remove_identity",
+    "remove_dead",
+    "fold_pad",
+    "fold_batchnorm",
+    "fold_scale",
+    "global_pool",
+    "lrn_band",
+)
 """Rewrites that were never slower wherever they were measured, in the order of application."""
 
 _SAFE_ON_GPU: tuple[str, ...] = ("stem_space_to_depth",)
