@@ -285,7 +285,10 @@ def test_explain_lists_every_node():
     text = place(inception()).explain()
     assert all(f"\n{name} " in text for name in ("conv1", "pool2", "joined", "y"))
     assert "one scale: pool1, pool2" in text
-    assert max(len(line.split("  ")[0]) for line in text.splitlines()) <= 48
+    assert max(len(line.split("  ")[0]) for line in text.splitlines() if not line.startswith("one scale")) <= 40
+    used = {decision.rule for decision in place(inception()).decisions}
+    assert all(f"\n{rule:13}" in text for rule in used)  # each in words, once, below the table
+    assert text.count(RULES["Q1-weighted"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ __all__ = ["calibrate"]
 
 _CACHES = "TensorRT's calibration caches"
 _NAMED = 3
+_NEED_DATA = ("data_root", "limit", "preprocess", "batch")
+_FIND_THRESHOLDS = ("holdout", "resume", "method", "search_samples", "search_seconds")
 
 
 def calibrate(
@@ -90,6 +92,10 @@ def calibrate(
     if precision not in ("int8", "fp8"):
         raise UsageError(f"--precision is int8 or fp8 here, not {precision!r}.", hint="Choose one of the two.")
     quantize.check_high_precision(high_precision)
+    if from_trt_cache is not None:
+        quantize.refuse_alone(context, _FIND_THRESHOLDS, "--data or --synthetic, without --from-trt-cache")
+    if data is None and not synthetic:
+        quantize.refuse_alone(context, _NEED_DATA, "--data or --synthetic")
     model = SourceRequest(source, weights, seed)
     how = Quantization(
         data=quantize.data_spec(data, synthetic, seed, limit=limit, root=data_root),

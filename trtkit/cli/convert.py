@@ -52,6 +52,14 @@ def convert(
             rich_help_panel=quantize.DATA_PANEL,
         ),
     ] = None,
+    allow_other_weights: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-weights",
+            help="Take a table that was made for other weights.",
+            rich_help_panel=quantize.DATA_PANEL,
+        ),
+    ] = False,
     data: quantize.Data = None,
     data_root: quantize.DataRoot = None,
     synthetic: quantize.Synthetic = 0,
@@ -130,6 +138,7 @@ def convert(
             search_samples=search_samples,
             search_seconds=search_seconds,
             resume=resume,
+            allow_other_weights=allow_other_weights,
         )
     request = ConvertRequest(
         source=SourceRequest(source, weights, seed),
@@ -184,11 +193,9 @@ def _check_share(share: float | None, precision: str) -> None:
 
 def _check_company(context: typer.Context, *, has_table: bool, has_data: bool) -> None:
     """Refuse options that nothing would honour: how to calibrate without data, what to quantize without scales."""
-    needs = [] if has_data else [(name, "--data or --synthetic") for name in _NEED_DATA]
-    if not (has_data or has_table):
-        needs += [(name, "--data, --synthetic or --calibration") for name in _NEED_TABLE_OR_DATA]
-    for name, company in needs:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} goes with {company}.", hint=f"Add one of these, or leave {flag} out.")
+    if not has_data and not has_table:
+        quantize.refuse_alone(context, _NEED_TABLE_OR_DATA, "--data, --synthetic or --calibration")
+    if not has_data:
+        quantize.refuse_alone(context, _NEED_DATA, "--data or --synthetic")
+    if not has_table:
+        quantize.refuse_alone(context, ("allow_other_weights",), "--calibration")

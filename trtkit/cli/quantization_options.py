@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,7 @@ __all__ = [
     "Synthetic",
     "check_high_precision",
     "data_spec",
+    "refuse_alone",
 ]
 
 DATA_PANEL = "Calibration data (int8, fp8)"
@@ -66,7 +68,7 @@ Holdout = Annotated[
         "--holdout",
         min=0.0,
         metavar="SHARE|N",
-        help="Share (below 1) or number of samples to compare on.",
+        help="Share (below 1) or number of samples to compare on; calibration does not see them.",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -158,3 +160,21 @@ def check_high_precision(name: str) -> None:
     """
     if name not in ("fp32", "fp16"):
         raise UsageError(f"--high-precision is fp32 or fp16, not {name!r}.", hint="Choose one of the two.")
+
+
+def refuse_alone(context: typer.Context, names: Sequence[str], company: str) -> None:
+    """Refuse options of this command line that nothing would honour.
+
+    Args:
+        context: of the command.
+        names: the parameters that need company.
+        company: what they go with, and what is not there: ``--data or --synthetic``.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} goes with {company}.", hint=f"Add one of these, or leave {flag} out.")

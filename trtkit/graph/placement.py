@@ -43,16 +43,24 @@ class Placement:
     shared: tuple[tuple[str, ...], ...] = ()
 
     def explain(self) -> str:
-        """A table for people: node, operator, decision, rule, reason; then what has one scale."""
-        rows = [("node", "operator", "", "rule", "why")]
+        """For people: node, operator, decision, rule and particulars; what has one scale; then the rules in words."""
+        rows = [("node", "operator", "", "rule", "")]
         rows += [
-            (d.node, d.op_type, self.dtype if d.quantized else "moved" if d.rule[0] == "M" else "float", d.rule, d.why)
+            (
+                d.node,
+                d.op_type,
+                self.dtype if d.quantized else "moved" if d.rule[0] == "M" else "float",
+                d.rule,
+                d.why.removeprefix(RULES[d.rule]).removeprefix(": "),
+            )
             for d in self.decisions
         ]
-        widths = [min(48, max(len(row[i]) for row in rows)) for i in range(4)]
+        widths = [min(limit, max(len(row[i]) for row in rows)) for i, limit in enumerate((40, 20, 5, 20))]
         lines = ["  ".join([*(_fit(c, w) for c, w in zip(row, widths, strict=False)), row[4]]).rstrip() for row in rows]
         lines += [f"one scale: {', '.join(group)}" for group in self.shared]
-        return "\n".join(lines)
+        used = {d.rule for d in self.decisions}
+        wide = max(map(len, used), default=0)
+        return "\n".join([*lines, "", *(f"{rule:{wide}}  {text}" for rule, text in RULES.items() if rule in used)])
 
 
 def _fit(text: str, width: int) -> str:

@@ -58,13 +58,17 @@ def calibrated(
     for name in report.dead[:3]:
         listener.note(f"tensor {name} was zero in every sample: its scale is a guess")
     preprocessing = request.data.preprocessing
+    exact = {spec.name for spec in request.data.inputs}  # the input keeps its maximum, whatever the method
     table = CalibrationTable(
         model=source.name,
         model_sha256=source.sha256,
         weights=weights_of(source),
         dtype=dtype,
         method=report.chosen,
-        tensors={name: TensorRange(amax, report.chosen) for name, amax in report.best.amax.items()},
+        tensors={
+            name: TensorRange(amax, "minmax" if name in exact else report.chosen)
+            for name, amax in report.best.amax.items()
+        },
         samples=report.samples,
         held_out=report.held_out,
         data=report.data,
