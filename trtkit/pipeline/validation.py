@@ -21,7 +21,7 @@ from trtkit.pipeline.request import check_limits
 from trtkit.stages.export import SourceRequest, export
 from trtkit.stages.validate import ValidationRequest, validate
 
-__all__ = ["validate_plan"]
+__all__ = ["find_reference", "validate_plan"]
 
 _ARGUMENTS: dict[str, Any] = {
     "plan": Path,
@@ -91,7 +91,7 @@ def validate_plan(
         listener.note(f"the plan was built by {manifest.family} {manifest.version}; {can.version} is installed here")
     with contextlib.ExitStack() as stack:
         listener.stage("Finding the FP32 reference")
-        truth = _reference(manifest, reference, stack)
+        truth = find_reference(manifest, reference, stack)
         listener.stage("Validating")
         report = validate(
             ValidationRequest(
@@ -126,8 +126,17 @@ def validate_plan(
     return report
 
 
-def _reference(manifest: PlanManifest, given: Path | None, stack: contextlib.ExitStack) -> Path:
-    """The FP32 ONNX that the manifest's source names, proved by its hash."""
+def find_reference(manifest: PlanManifest, given: Path | None, stack: contextlib.ExitStack) -> Path:
+    """The FP32 ONNX that the manifest's source names, proved by its hash.
+
+    Args:
+        manifest: of the plan.
+        given: where the user says that it is; ``None`` to look.
+        stack: removes it at its end, where it was made for the purpose.
+
+    Raises:
+        PlanError: it is not here, or it is another model.
+    """
     from trtkit.graph import io
 
     source = manifest.source
