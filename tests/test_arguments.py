@@ -52,6 +52,8 @@ def asked(**changes: Any) -> trtkit.ConvertRequest:
         (lambda: asked(tolerance="0.1"), "tolerance is float or None, not str '0.1'.", "Give tolerance"),
         (lambda: asked(tolerance=True), "tolerance is float or None, not bool True.", "Give tolerance"),
         (lambda: asked(quantization="t.json"), "quantization is Quantization or None, not str", "trtkit.Quantization("),
+        (lambda: asked(quantization=trtkit.Quantization(table="t")), "table is Path or None, not str", "Path('t')"),  # type: ignore[arg-type]
+        (lambda: asked(quantization=trtkit.Quantization(data="photos")), "data is DataSpec or", "DataSpec('photos')"),  # type: ignore[arg-type]
         (lambda: asked(options=["refit"]), "options is a dict of str to object, not list ['refit'].", "Give options"),
         (lambda: asked(options={"fast": True}), "no build option 'fast'; allowed: compute_capability,", "Choose"),
         (lambda: asked(options={"tf32": True}), "no build option 'tf32'", "precision, batch and shapes"),

@@ -73,8 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _SYSTEM_SAYS_NO:
             raise
         where = f": {error.filename}" if error.filename else ""
+        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         refused = RunError(
-            f"The system refuses: {error.strerror}{where}.", hint="Free space, or choose another folder."
+            f"The system refuses: {error.strerror}{where}.",
+            hint=f"{'Check the permissions' if denied else 'Free space'}, or choose another folder.",
         )
         return _refuse(refused, as_json="--json" in arguments)
     except (typer.Abort, KeyboardInterrupt):

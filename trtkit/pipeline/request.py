@@ -61,6 +61,8 @@ class ConvertRequest:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.quantization is not None:
+            check_fields(self.quantization)
         for name, value in self.options.items():
             if name not in OPTION_TYPES:
                 raise UsageError(
