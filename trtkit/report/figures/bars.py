@@ -1,0 +1,101 @@
+"""Horizontal bars in groups, with their numbers in words: the form that several figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from trtkit.report import style
+
+__all__ = ["Bar", "draw", "fill"]
+
+_ROW_IN = 0.27
+_GROUP_IN = 0.34
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar.
+
+    Attributes:
+        group: header that it stands under; bars of one group follow each other.
+        name: at the axis.
+        value: its length; ``None`` draws no bar, only the text.
+        text: behind it: number, unit, what to know.
+        colour: of a measurement.
+        kind: a measurement is filled, a published figure hollow, an INVALID one hatched in red.
+        link: where the number comes from, an anchor; empty for none.
+    """
+
+    group: str
+    name: str
+    value: float | None
+    text: str
+    colour: str
+    kind: Literal["measured", "published", "invalid", "missing"] = "measured"
+    link: str = ""
+
+
+def draw(bars: Sequence[Bar], unit: str, *, room: float = 0.75) -> Figure:
+    """Draw bars from top to bottom; ``room`` is the part of the axis kept free for their texts."""
+    groups = len({bar.group for bar in bars})
+    figure, axes = style.axes(0.75 + _ROW_IN * len(bars) + _GROUP_IN * groups)
+    fill(axes, bars, unit, room=room)
+    return figure
+
+
+def fill(axes: Axes, bars: Sequence[Bar], unit: str, *, room: float, headers: bool = True) -> None:
+    """Draw bars into axes that are there."""
+    longest = max((bar.value for bar in bars if bar.value is not None), default=0.0) or 1.0
+    position, seen, ticks, names = 0.0, "", [], []
+    for bar in bars:
+        if bar.group != seen:
+            position += _GROUP_IN / _ROW_IN if seen else 0.9
+            if headers:
+                axes.text(
+                    0, position - 0.95, f" {style.label(bar.group, 70)}", va="center", fontsize=10, fontweight="bold"
+                )
+            seen = bar.group
+        if bar.value is not None:
+            _bar(axes, bar, position)
+        text = axes.text(
+            (bar.value or 0.0) + longest * 0.015,
+            position,
+            bar.text,
+            va="center",
+            fontsize=9,
+            color={"invalid": style.INVALID, "missing": style.MUTED}.get(bar.kind, style.INK),
+        )
+        if bar.link:
+            text.set_url(bar.link)
+        ticks.append(position)
+        names.append(style.label(bar.name, 26))
+        position += 1.0
+    axes.set_yticks(ticks, names)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(position - 0.4, -0.75)
+    axes.set_xlim(0, longest * (1 + room))
+    axes.set_xlabel(unit)
+    axes.grid(True, axis="x", linewidth=0.6)
+    axes.locator_params(axis="x", nbins=6)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+
+
+def _bar(axes: Axes, bar: Bar, position: float) -> None:
+    hollow = bar.kind in ("published", "invalid")
+    (patch,) = axes.barh(
+        position,
+        bar.value or 0.0,
+        height=0.74,
+        facecolor=style.PAPER if hollow else bar.colour,
+        edgecolor=style.INVALID if bar.kind == "invalid" else bar.colour,
+        linewidth=1.3,
+        linestyle="--" if bar.kind == "published" else "-",
+        hatch="////" if bar.kind == "invalid" else None,
+    )
+    if bar.link:
+        patch.set_url(bar.link)

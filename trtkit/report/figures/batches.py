@@ -1,0 +1,117 @@
+"""Figure 6: throughput against batch size up to the limit, with the reason at the last point."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from trtkit.artifacts.study_cell import Cell
+from trtkit.report import style
+from trtkit.report.figures.throughput import why_missing
+from trtkit.report.view import View, anchor
+
+__all__ = ["draw_batches", "draw_line", "legend"]
+
+
+def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
+    """One figure for each model and kind of device."""
+    title = "Batch size"
+    drawn: list[style.Drawing | style.Empty] = []
+    for number, (model, device, name) in enumerate(view.shown):
+        lines = {precision: view.line(model, precision, device) for precision in view.precisions}
+        if max((len(line) for line in lines.values()), default=0) < 2:
+            continue
+        figure, axes = style.axes(3.7)
+        ends = []
+        batches = {cell.spec.batch or 1 for line in lines.values() for cell in line}
+        for precision, line in lines.items():
+            if not line:
+                continue
+            draw_line(axes, precision, line, [cell.spec.batch or 1 for cell in line])
+            stop = view.stop(model, precision, device)
+            if stop is not None and stop.spec.batch is not None:
+                batches.add(stop.spec.batch)
+                _end(axes, precision, line[-1], stop)
+                ends.append(f"{precision.upper()} ends at {line[-1].spec.batch:,}: {stop.reason}")
+        axes.set_xscale("log", base=2)
+        ticks = sorted(batches)
+        axes.set_xticks(ticks, [f"{batch:,}" for batch in ticks], rotation=45 if len(ticks) > 9 else 0)
+        axes.minorticks_off()
+        axes.set_xlim(min(ticks) / 1.25, max(ticks) * 1.6)
+        _axis(axes, "batch size (images, log scale)", "images/s")
+        legend(axes)
+        limits = " ".join(end if end.endswith(".") else f"{end}." for end in ends)
+        drawn.append(
+            style.Drawing.of(
+                figure,
+                f"batch-{number + 1}",
+                f"Batch size: {style.label(model)}, {name}",
+                f"Mode {view.mode}, one device. {limits or 'No attempt failed: larger batch sizes were not tried.'}",
+            )
+        )
+    why = "It needs two batch sizes or more: give for example --batch 1,8,32 or --batch 1,8,auto."
+    return drawn or [style.Empty("batch", title, why)]
+
+
+def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float] | list[int]) -> None:
+    """A precision's runs as a line; INVALID ones as red crosses that the line passes by."""
+    colour, marker = style.colour(precision), style.MARKERS.get(precision, "P")
+    valid = [(x, cell) for x, cell in zip(xs, line, strict=True) if cell.valid]
+    axes.plot(
+        [x for x, _ in valid],
+        [cell.images_per_s for _, cell in valid],
+        color=colour,
+        linewidth=1.6,
+        marker=marker,
+        markersize=5.5,
+        label=precision.upper(),
+    )
+    if valid:  # invisible, and there to be clicked on: a line's markers take no links
+        dots = axes.scatter([x for x, _ in valid], [c.images_per_s or 0.0 for _, c in valid], s=90, alpha=0.0)
+        dots.set_urls([anchor(cell) for _, cell in valid])
+    wrong = [(x, cell) for x, cell in zip(xs, line, strict=True) if not cell.valid]
+    if wrong:
+        crosses = axes.scatter(
+            [x for x, _ in wrong],
+            [cell.images_per_s or 0.0 for _, cell in wrong],
+            marker="X",
+            s=60,
+            facecolors=style.PAPER,
+            edgecolors=style.INVALID,
+            linewidths=1.4,
+            zorder=3,
+            label="INVALID",
+        )
+        crosses.set_urls([anchor(cell) for _, cell in wrong])
+
+
+def legend(axes: Axes) -> None:
+    """Each name once, above the plot, where no line runs."""
+    handles, names = axes.get_legend_handles_labels()
+    unique = dict(zip(names, handles, strict=True))
+    if unique:
+        axes.legend(
+            list(unique.values()), list(unique), loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, borderaxespad=0.2
+        )
+
+
+def _end(axes: Axes, precision: str, last: Cell, stop: Cell) -> None:
+    x, y = [last.spec.batch or 1, stop.spec.batch or 1], [last.images_per_s or 0.0] * 2
+    axes.plot(x, y, color=style.colour(precision), linewidth=1.2, linestyle=":")
+    axes.plot(x[1:], y[1:], color=style.colour(precision), marker="x", markersize=8, markeredgewidth=2, linestyle="")
+    note = axes.annotate(
+        why_missing(stop).removeprefix("failed: "),
+        (x[1], y[1]),
+        xytext=(0, -13),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+    )
+    note.set_url(anchor(stop))
+
+
+def _axis(axes: Axes, x: str, y: str) -> None:
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(True, linewidth=0.6)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")

@@ -1,0 +1,109 @@
+"""Latency against throughput: what a larger batch buys, and which batch a latency budget allows."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
+
+from trtkit.artifacts.study_cell import Cell
+from trtkit.report import style
+from trtkit.report.figures.batches import draw_line, legend
+from trtkit.report.numbers import images, milliseconds
+from trtkit.report.view import View, anchor, fastest
+
+__all__ = ["PERCENT", "draw_latency", "within_budget"]
+
+PERCENT = 99
+"""A budget is kept if 99 of 100 batches keep it: the median would break it half of the time."""
+
+
+def within_budget(cells: tuple[Cell, ...], budget_ms: float) -> Cell | None:
+    """The fastest valid run whose 99th percentile of latency keeps the budget; ``None`` if none does."""
+    return fastest(
+        [c for c in cells if c.valid and c.run and (c.run.latency_ms(PERCENT) or budget_ms + 1) <= budget_ms]
+    )
+
+
+def draw_latency(view: View) -> list[style.Drawing | style.Empty]:
+    """One figure for each model and kind of device."""
+    title = "Latency against throughput"
+    budget = view.study.plan.latency_budget_ms
+    drawn: list[style.Drawing | style.Empty] = []
+    for number, (model, device, name) in enumerate(view.shown):
+        lines = {precision: view.line(model, precision, device) for precision in view.precisions}
+        lines = {
+            precision: tuple(cell for cell in line if cell.run and cell.run.latency_ms(PERCENT))
+            for precision, line in lines.items()
+        }
+        if max((len(line) for line in lines.values()), default=0) < 2:
+            continue
+        figure, axes = style.axes(3.7)
+        xs: list[float] = []
+        for precision, line in lines.items():
+            here = [cell.run.latency_ms(PERCENT) or 0.0 for cell in line if cell.run]
+            xs += here
+            if line:
+                draw_line(axes, precision, line, here)
+        _name_batches(axes, lines)
+        axes.set_xscale("log")
+        axes.set_xlim(min([*xs, budget or xs[0]]) / 1.3, max([*xs, budget or xs[0]]) * 1.4)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
+        axes.set_xlabel(f"latency of a batch, {PERCENT}th percentile (ms, log scale)")
+        axes.set_ylabel("images/s")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.grid(True, linewidth=0.6)
+        said = _budget(axes, lines, budget) if budget is not None else "No latency budget was given."
+        legend(axes)
+        drawn.append(
+            style.Drawing.of(
+                figure,
+                f"latency-{number + 1}",
+                f"Latency against throughput: {style.label(model)}, {name}",
+                f"Mode {view.mode}; the numbers at the points are batch sizes. {said}",
+            )
+        )
+    why = "It needs two batch sizes or more: give for example --batch 1,8,32."
+    return drawn or [style.Empty("latency", title, why)]
+
+
+def _name_batches(axes: Axes, lines: dict[str, tuple[Cell, ...]]) -> None:
+    """Batch sizes at the fastest precision's points: at all of them they would cover each other."""
+    best = max(lines.values(), key=lambda line: max((cell.images_per_s or 0 for cell in line), default=0))
+    for cell in best:
+        if cell.run is not None:
+            axes.annotate(
+                f"{cell.spec.batch:,}",
+                (cell.run.latency_ms(PERCENT), cell.images_per_s),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=style.MUTED,
+            )
+
+
+def _budget(axes: Axes, lines: dict[str, tuple[Cell, ...]], budget: float) -> str:
+    axes.axvline(budget, color=style.INK, linewidth=1.1, linestyle="--", label=f"budget {milliseconds(budget)} ms")
+    picks = [pick for line in lines.values() if (pick := within_budget(line, budget))]
+    best = fastest(picks)
+    if best is None or best.run is None:
+        return f"No valid run keeps the budget of {milliseconds(budget)} ms."
+    star = axes.scatter(
+        [best.run.latency_ms(PERCENT)],
+        [best.images_per_s],
+        marker="*",
+        s=230,
+        facecolors=style.colour(best.spec.precision),
+        edgecolors=style.INK,
+        linewidths=0.9,
+        zorder=4,
+        label="best within budget",
+    )
+    star.set_urls([anchor(best)])
+    return (
+        f"Within {milliseconds(budget)} ms the best is {best.spec.precision.upper()} at batch {best.spec.batch:,}: "
+        f"{images(best.images_per_s)} images/s, {milliseconds(best.run.latency_ms(PERCENT))} ms."
+    )

@@ -1,0 +1,165 @@
+"""How figures look, and how they leave matplotlib: inline SVG that follows the page's theme, and files.
+
+Colours are those of Okabe and Ito (Color Universal Design, 2008), which colour-blind readers tell apart; a marker or a
+label always says the same as the colour. Colours stand in the inline SVG as CSS variables, so that one drawing serves
+light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOURS",
+    "GRID",
+    "INK",
+    "INVALID",
+    "MARKERS",
+    "MUTED",
+    "PAPER",
+    "Drawing",
+    "Empty",
+    "axes",
+    "colour",
+    "label",
+    "render",
+]
+
+INK, MUTED, GRID, PAPER, INVALID = "#1b1b1f", "#5f5f6b", "#dcdce3", "#fffffe", "#b3001b"
+COLOURS = {"fp32": "#0072b2", "tf32": "#56b4e9", "fp16": "#009e73", "int8": "#d55e00", "fp8": "#cc79a7"}
+_OTHER = "#e69f00"
+MARKERS = {"fp32": "o", "tf32": "s", "fp16": "^", "int8": "D", "fp8": "v"}
+_VARIABLES = {
+    INK: "--fig-ink",
+    MUTED: "--fig-muted",
+    GRID: "--fig-grid",
+    PAPER: "--fig-paper",
+    INVALID: "--fig-invalid",
+    _OTHER: "--fig-other",
+    **{value: f"--fig-{name}" for name, value in COLOURS.items()},
+}
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib; the page names others behind it
+    "font.size": 10,
+    "text.parse_math": False,  # a $ in a model's name is a $
+    "svg.fonttype": "none",  # text stays text: it can be selected, searched and read aloud
+    "svg.hashsalt": "trtkit",
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.facecolor": PAPER,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "figure.facecolor": PAPER,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "hatch.linewidth": 0.8,
+}
+_IDS = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, ready for the page.
+
+    Attributes:
+        id: its name in anchors and files.
+        title: what it shows, short.
+        caption: what a reader must know to read it, sentences.
+        svg: inline SVG.
+        files: ending → bytes, of the figure as a file.
+    """
+
+    id: str
+    title: str
+    caption: str
+    svg: str
+    files: dict[str, bytes]
+
+    @classmethod
+    def of(cls, figure: Figure, id: str, title: str, caption: str) -> Self:
+        """Render a figure."""
+        inline, svg, png = render(figure)
+        return cls(id, title, caption, inline, {"svg": svg, "png": png})
+
+
+@dataclass(frozen=True)
+class Empty:
+    """A figure that cannot be drawn.
+
+    Attributes:
+        id, title: as in :class:`Drawing`.
+        reason: what is missing, and how to get it, sentences.
+    """
+
+    id: str
+    title: str
+    reason: str
+
+
+def colour(precision: str) -> str:
+    """The colour that a precision has in every figure."""
+    return COLOURS.get(precision, _OTHER)
+
+
+def label(text: str, most: int = 30) -> str:
+    """A name as it fits into a figure: no control characters, and an ellipsis in the middle of what is too long."""
+    text = _CONTROL.sub(" ", text)
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[-(most - 1 - head) :]}"
+
+
+def axes(height_in: float, width_in: float = 6.4) -> tuple[Figure, Axes]:
+    """An empty figure of the house's look; sizes in inches."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_RC):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        return figure, figure.add_subplot()
+
+
+def render(figure: Figure) -> tuple[str, bytes, bytes]:
+    """A figure as inline SVG, and as SVG and PNG files in light colours, for slides and papers.
+
+    The inline form has no fixed size, no identifiers that another figure may have, and colours as variables.
+    """
+    drawn = _written(figure, "svg")
+    figure.set_layout_engine("none")  # it is laid out now
+    text = drawn.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    for size in ("width", "height"):
+        text = re.sub(rf'(<svg\b[^>]*?) {size}="[^"]*"', r"\1", text, count=1)
+    text = _IDS.sub("", text)
+    for value, name in _VARIABLES.items():
+        text = text.replace(value, f"var({name})")
+    return text.strip(), drawn, _written(figure, "png")
+
+
+def _written(figure: Figure, kind: str) -> bytes:
+    import matplotlib
+
+    sink = io.BytesIO()
+    with matplotlib.rc_context(_RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a browser has the fonts that we have not
+        figure.savefig(sink, format=kind, dpi=140, metadata={"Date": None} if kind == "svg" else None)
+    return sink.getvalue()

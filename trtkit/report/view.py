@@ -1,0 +1,138 @@
+"""A study as its page looks at it: which runs a figure shows, and which batch size stands for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from trtkit.artifacts.study import Study
+from trtkit.artifacts.study_cell import Cell
+from trtkit.artifacts.study_plan import slug
+from trtkit.report.published import Reference
+
+__all__ = ["MOST_DEVICES", "MOST_MODELS", "View", "anchor", "order_of_precision"]
+
+MOST_MODELS = 6
+"""Figures are drawn for this many models; the tables have all."""
+
+MOST_DEVICES = 3
+"""And for this many kinds of device."""
+
+_PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
+
+Key = tuple[str, str, str, str]
+
+
+def anchor(cell: Cell) -> str:
+    """The link to a cell's section on the page."""
+    return f"#run-{cell.spec.id}"
+
+
+def order_of_precision(precision: str) -> tuple[int, str]:
+    """Sorts precisions from wide to narrow, and unknown ones behind."""
+    known = _PRECISIONS.index(precision) if precision in _PRECISIONS else len(_PRECISIONS)
+    return known, precision
+
+
+@dataclass(frozen=True)
+class View:
+    """A study, indexed.
+
+    Attributes:
+        study: all of it.
+        reference: what was published.
+        lines: (model, precision, device, mode) → cells of one device, by batch size; measured, failed and missing ones.
+    """
+
+    study: Study
+    reference: Reference
+    lines: dict[Key, tuple[Cell, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: Study, reference: Reference) -> View:
+        """Index a study."""
+        lines: dict[Key, list[Cell]] = {}
+        for cell in study.cells:
+            if cell.spec.count == 1 and cell.spec.batch is not None:
+                key = (cell.spec.model, cell.spec.precision, cell.spec.device, cell.spec.mode)
+                lines.setdefault(key, []).append(cell)
+        ordered = {key: tuple(sorted(cells, key=lambda cell: cell.spec.batch or 0)) for key, cells in lines.items()}
+        return cls(study, reference, ordered)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models with a place in the matrix, in its order; those of runs that no plan names behind."""
+        return tuple(dict.fromkeys((*self.study.plan.models, *(cell.spec.model for cell in self.study.cells))))
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions, from wide to narrow."""
+        names = {*self.study.plan.precisions, *(cell.spec.precision for cell in self.study.cells)}
+        return tuple(sorted(names, key=order_of_precision))
+
+    @property
+    def mode(self) -> str:
+        """The mode that figures show: the first that has a number."""
+        measured = {cell.spec.mode for cell in self.study.cells if cell.run is not None}
+        modes = (*self.study.plan.modes, *sorted(measured))
+        return next((mode for mode in modes if mode in measured), modes[0] if modes else "compute")
+
+    @property
+    def devices(self) -> tuple[tuple[str, str], ...]:
+        """(label, name) of the first device of each kind that has a number."""
+        kinds: dict[str, str] = {}
+        for cell in self.study.cells:
+            if cell.run is not None and cell.spec.count == 1:
+                kinds.setdefault(cell.run.device.name, cell.spec.device)
+        return tuple((device, name) for name, device in kinds.items())
+
+    @property
+    def shown(self) -> Iterator[tuple[str, str, str]]:
+        """(model, device, device's name) that are drawn one by one."""
+        for device, name in self.devices[:MOST_DEVICES]:
+            for model in self.models[:MOST_MODELS]:
+                yield model, device, name
+
+    def artifact_id(self, model: str, precision: str) -> str:
+        """The name of an artifact in anchors."""
+        return f"{slug(model)}.{slug(precision)}"
+
+    def line(self, model: str, precision: str, device: str, mode: str | None = None) -> tuple[Cell, ...]:
+        """Cells with a number, by batch size."""
+        cells = self.lines.get((model, precision, device, mode or self.mode), ())
+        return tuple(cell for cell in cells if cell.images_per_s is not None)
+
+    def stop(self, model: str, precision: str, device: str, mode: str | None = None) -> Cell | None:
+        """The first cell that failed beyond the last that ran; ``None`` if the line does not end in a failure."""
+        cells = self.lines.get((model, precision, device, mode or self.mode), ())
+        last = max((cell.spec.batch or 0 for cell in cells if cell.images_per_s is not None), default=0)
+        return next((cell for cell in cells if cell.status == "failed" and (cell.spec.batch or 0) > last), None)
+
+    def common_batch(self, model: str, device: str) -> int | None:
+        """The largest batch size that as many precisions as possible were validly measured at; ``None`` without any."""
+        counts: dict[int, int] = {}
+        for precision in self.precisions:
+            for cell in self.line(model, precision, device):
+                if cell.valid and cell.spec.batch is not None:
+                    counts[cell.spec.batch] = counts.get(cell.spec.batch, 0) + 1
+        return max(counts, key=lambda batch: (counts[batch], batch), default=None)
+
+    def at(self, model: str, precision: str, device: str, batch: int | None) -> Cell | None:
+        """The cell of one batch size in the mode that figures show, with a number or without."""
+        cells = self.lines.get((model, precision, device, self.mode), ())
+        return next((cell for cell in cells if cell.spec.batch == batch), None)
+
+    def best(self, model: str, precision: str, device: str) -> Cell | None:
+        """The fastest valid run."""
+        return fastest([cell for cell in self.line(model, precision, device) if cell.valid])
+
+    def speedup(self, cell: Cell, base: str) -> float | None:
+        """Over another precision in an otherwise equal run; ``None`` unless both are valid."""
+        other = self.lines.get((cell.spec.model, base, cell.spec.device, cell.spec.mode), ())
+        below = next((c.images_per_s for c in other if c.spec.batch == cell.spec.batch and c.valid), None)
+        return cell.images_per_s / below if cell.valid and cell.images_per_s and below else None
+
+
+def fastest(cells: Sequence[Cell]) -> Cell | None:
+    """The cell with the highest throughput."""
+    return max(cells, key=lambda cell: cell.images_per_s or 0.0, default=None)
