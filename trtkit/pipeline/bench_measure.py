@@ -1,0 +1,90 @@
+"""From a prepared artifact to a judged result: the stage's request, just-in-time kernels, spot checks remembered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trtkit.artifacts.bench import BenchResult
+from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.pipeline.bench_family import Target
+from trtkit.pipeline.bench_request import BenchmarkRequest
+from trtkit.pipeline.bench_rows import Measure
+from trtkit.pipeline.bench_subjects import Prepared
+from trtkit.pipeline.listener import Listener
+from trtkit.stages.bench import BenchRequest
+from trtkit.stages.bench import bench as measure_once
+from trtkit.stages.plan_cache import PlanCache
+
+__all__ = ["measuring", "stage_request"]
+
+
+def measuring(request: BenchmarkRequest, cache: PlanCache, listener: Listener) -> Measure:
+    """How one measurement is made: in a worker, its outputs checked once for each engine, device and version.
+
+    Args:
+        request: what was asked.
+        cache: keeps just-in-time kernels and spot checks.
+        listener: is told what the worker reports.
+    """
+
+    def measure(prepared: Prepared, target: Target, settings: BenchSettings, seconds: float | None) -> BenchResult:
+        label, identity = _engine(prepared, target)
+        checked = None if request.force else cache.remembered(label, identity)
+        asked = stage_request(request, cache, prepared, target, settings, seconds, checked)
+        result = measure_once(asked, listener.event)
+        check = result.conditions.check
+        if checked is None and check is not None and check.get("matches") is not None:
+            cache.remember(label, identity, check)
+        return result
+
+    return measure
+
+
+def stage_request(
+    request: BenchmarkRequest,
+    cache: PlanCache,
+    prepared: Prepared,
+    target: Target,
+    settings: BenchSettings,
+    seconds: float | None,
+    checked: dict[str, Any] | None,
+) -> BenchRequest:
+    """What the stage is asked for one measurement.
+
+    Args:
+        request: what was asked.
+        cache: where just-in-time kernels are kept, by families that have such.
+        prepared, target, settings: what, where, how.
+        seconds: after which the attempt is given up; ``None`` for never.
+        checked: the spot check of an earlier measurement of the same engine.
+    """
+    label, identity = _engine(prepared, target)
+    has_runtime_cache = "runtime_cache" not in target.can.refused and prepared.profile is not None
+    return BenchRequest(
+        subject=prepared.subject,
+        artifact=prepared.artifact,
+        device=target.device,
+        settings=settings,
+        reference=prepared.reference if checked is None else None,
+        check_limit=prepared.check_limit,
+        softmax_axes=prepared.softmax_axes,
+        checked=checked,
+        input_std=prepared.input_std,
+        data=request.data,
+        runtime_cache=cache.runtime_file(label, identity) if has_runtime_cache else None,
+        host_code=request.host_code or prepared.trusted,
+        timeout_s=seconds,
+        command=request.command,
+    )
+
+
+def _engine(prepared: Prepared, target: Target) -> tuple[str, dict[str, Any]]:
+    """What just-in-time kernels and spot checks belong to: the very artifact, on this device, in this version."""
+    label = f"{prepared.subject.model}.{prepared.subject.precision}.{target.can.label}"
+    identity = {
+        "artifact": prepared.subject.sha256,
+        "device": target.device_name,
+        "kind": target.device.kind,
+        "version": target.can.version,
+    }
+    return label, identity
