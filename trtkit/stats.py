@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
+def percentile(values: Sequence[float] | np.ndarray, percent: float) -> float:
     """The value that ``percent`` of the values do not exceed, by trtexec's rule, so that numbers can be compared.
 
     Ascending order, index ``max(n − 1 − int((1 − percent/100)·n), 0)`` (NVIDIA/TensorRT, samples/common):
@@ -26,9 +26,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """
     if not len(values) or not 0 <= percent <= 100:
         raise ValueError(f"a percentile needs values and a percentage of 0..100, not {len(values)} and {percent}")
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    excluded = int((1 - percent / 100) * len(ordered))
-    return float(ordered[max(len(ordered) - 1 - excluded, 0)])
+    excluded = int((1 - percent / 100) * len(values))
+    rank = max(len(values) - 1 - excluded, 0)
+    # The value of one rank needs no sorted array, and a partition takes a tenth of the time.
+    return float(np.partition(np.asarray(values, dtype=np.float64), rank)[rank])
 
 
 def coefficient_of_variation(values: Sequence[float]) -> float | None:
@@ -40,7 +41,7 @@ def coefficient_of_variation(values: Sequence[float]) -> float | None:
     return float(array.std()) / mean if mean else None
 
 
-def median_interval(values: Sequence[float]) -> Interval | None:
+def median_interval(values: Sequence[float] | np.ndarray) -> Interval | None:
     """A 95 % confidence interval of the median from order statistics; ``None`` for fewer than six values.
 
     The number of values below the true median is binomial(n, ½), whatever the distribution, so the values of rank
@@ -51,10 +52,10 @@ def median_interval(values: Sequence[float]) -> Interval | None:
     count = len(values)
     if count < 6:
         return None
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
     half = _Z95 * math.sqrt(count) / 2
     low = max(math.floor(count / 2 - half), 0)
     high = min(math.ceil(count / 2 + half), count - 1)
+    ordered = np.partition(np.asarray(values, dtype=np.float64), (low, high))
     return float(ordered[low]), float(ordered[high])
 
 

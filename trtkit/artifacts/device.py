@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from trtkit.errors import UsageError
 
-__all__ = ["Device", "DeviceFacts", "parse_devices"]
+__all__ = ["Device", "DeviceFacts", "parse_devices", "processors", "worker_env"]
 
 
 _CPU_PART = re.compile(r"^cpu:(\d+)/([1-9]\d*)$")
@@ -134,3 +135,31 @@ def _parts_of_cpu(word: str) -> list[str]:
     if kind != "cpu" or not star or not (count.isascii() and count.isdigit() and int(count)):
         return [word]
     return [str(Device("cpu", index, int(count))) for index in range(int(count))]
+
+
+def worker_env(device: Device, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Environment of a worker that shall see this device and no other: inside it, the GPU is number 0.
+
+    Args:
+        device: one of :func:`parse_devices`.
+        environ: where the user's own ``CUDA_VISIBLE_DEVICES`` stands; its entries (numbers or UUIDs) are what a
+            device's index counts.
+    """
+    if device.kind == "cpu":
+        return {}
+    visible = [entry.strip() for entry in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    chosen = visible[device.index] if device.index < len(visible) else str(device.index)
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": chosen}
+
+
+def processors(device: Device) -> tuple[int, ...]:
+    """The processors that a CPU device is made of: all that this process may use, or this part's equal share of them.
+
+    Empty for a GPU, and where the system has no notion of it. Where there are fewer processors than parts, parts share.
+    """
+    if device.kind != "cpu" or not hasattr(os, "sched_getaffinity"):
+        return ()
+    usable = sorted(os.sched_getaffinity(0))
+    low = device.index * len(usable) // device.parts
+    high = (device.index + 1) * len(usable) // device.parts
+    return tuple(usable[low : max(high, low + 1)])

@@ -7,7 +7,7 @@ that a validation of it must fail. It is left out of ``auto`` and of the help te
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,12 @@ from typing import Self
 import numpy as np
 
 from trtkit import __version__
+from trtkit.artifacts.bench_settings import MODES, BenchSettings
 from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.model import TensorSpec
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
+from trtkit.backends.null_timed import NullScript, NullTimed
+from trtkit.backends.timing import Timed
 from trtkit.errors import PlanError, RunError
 from trtkit.worker.protocol import Reporter
 
@@ -64,6 +67,7 @@ class NullRunner:
     """Zeros of the right shape; see :class:`trtkit.backends.base.Runner`."""
 
     where = "nothing"
+    modes = tuple(MODES)
 
     def __init__(self, described: dict[str, list[dict[str, object]]]) -> None:
         self.inputs = tuple(TensorSpec.from_json(value) for value in described["inputs"])
@@ -95,3 +99,7 @@ class NullRunner:
             spec.name: np.zeros([bound.get(dim, 1) if isinstance(dim, str) else dim for dim in spec.shape], spec.dtype)
             for spec in self.outputs
         }
+
+    def timed(self, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> Timed:
+        """See :meth:`trtkit.backends.timing.TimedRunner.timed`."""
+        return NullTimed(sets, settings, self.run, NullScript.of())

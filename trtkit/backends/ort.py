@@ -10,17 +10,20 @@ import importlib.metadata
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from trtkit.artifacts.bench_settings import MODES, BenchSettings
 from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.model import TensorSpec
-from trtkit.backends import cuda, ort_cuda
+from trtkit.backends import cuda, ort_cuda, ort_timed
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
+from trtkit.backends.timing import Timed
 from trtkit.environment import cpu_name
 from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError
 from trtkit.worker.protocol import Reporter
@@ -97,10 +100,12 @@ class OrtBackend:
     def load(self, plan: Path, options: LoadOptions) -> OrtRunner:
         """See :meth:`trtkit.backends.base.Backend.load`: on CUDA where that provider starts, else on the CPU."""
         if not options.on_cpu and cuda.probe().gpus and ort_cuda.why_not() is None:
-            made = session(plan, cuda_options={"use_tf32": int(options.tf32)}, spinning=options.spinning)
+            tf32 = {"use_tf32": str(int(options.tf32))}
+            made = session(plan, options, cuda_options=tf32)
             if made.get_providers()[0] == _CUDA:
-                return OrtRunner(made, f"{cuda.probe().gpus[0].name}, {_CUDA}")
-        return OrtRunner(session(plan, spinning=options.spinning), f"{cpu_name()}, {_CPU}")
+                where = f"{cuda.probe().gpus[0].name}, {_CUDA}"
+                return OrtRunner(made, where, options, partial(_on_cuda, plan, options, tf32))
+        return OrtRunner(session(plan, options), f"{cpu_name()}, {_CPU}", options)
 
     def layers(self, plan: Path) -> LayerReport | None:
         """``None``: ONNX Runtime has no engine to look into."""
@@ -108,14 +113,29 @@ class OrtBackend:
 
 
 class OrtRunner:
-    """An inference session behind Polygraphy's ``OnnxrtRunner``; see :class:`trtkit.backends.base.Runner`."""
+    """An inference session behind Polygraphy's ``OnnxrtRunner``; see :class:`trtkit.backends.base.Runner`.
 
-    def __init__(self, made: Any, where: str) -> None:
+    Args:
+        made: the session.
+        where: what executes.
+        options: how it was made.
+        make: makes another one for the timed path, given more options of the CUDA provider; ``None`` on a CPU.
+    """
+
+    def __init__(
+        self,
+        made: Any,
+        where: str,
+        options: LoadOptions | None = None,
+        make: Callable[[Mapping[str, str]], Any] | None = None,
+    ) -> None:
         self.where = where
         self.provider: str = made.get_providers()[0]
+        self.modes: tuple[str, ...] = tuple(MODES) if self.provider == _CUDA else ort_timed.CPU_MODES
         self.inputs = tuple(_spec(value) for value in made.get_inputs())
         self.outputs = tuple(_spec(value) for value in made.get_outputs())
         self._session = made
+        self._options, self._make = options or LoadOptions(), make
 
     def __enter__(self) -> Self:
         from polygraphy.backend.onnxrt import OnnxrtRunner
@@ -137,17 +157,32 @@ class OrtRunner:
             outputs = self._runner.infer(dict(feeds), check_inputs=False)  # it knows no overridable initializers
         except Exception as error:  # ONNX Runtime raises pybind-made classes that share no base but Exception
             raise RunError(
-                f"ONNX Runtime failed while executing the model: {_first_line(error)}",
+                f"ONNX Runtime failed while executing the model: {ort_timed.first_line(error)}",
                 hint="Check the input shapes; a smaller batch needs less memory.",
             ) from error
         return {name: np.asarray(value) for name, value in outputs.items()}
 
+    def timed(self, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> Timed:
+        """See :meth:`trtkit.backends.timing.TimedRunner.timed`."""
+        if self._make is not None:
+            from trtkit.backends import ort_cuda_timed
 
-def session(onnx: Path, *, cuda_options: Mapping[str, Any] | None = None, spinning: bool = True) -> Any:
+            return ort_cuda_timed.timed(self._make, (self.inputs, self.outputs), sets, settings)
+        return ort_timed.OrtTimed(self._session, sets, settings, self._options)
+
+
+def session(
+    onnx: Path | bytes, load: LoadOptions | None = None, *, cuda_options: Mapping[str, Any] | None = None
+) -> Any:
     """An inference session on the CPU, or on CUDA with the CPU behind it.
 
-    Only ONNX Runtime's basic, semantics-preserving graph optimisations are on: the extended ones are known to give
-    wrong results on FP8 Q/DQ models and move FP32 results by themselves.
+    Unless told otherwise, only ONNX Runtime's basic, semantics-preserving graph optimisations are on: the extended ones
+    are known to give wrong results on FP8 Q/DQ models and move FP32 results by themselves.
+
+    Args:
+        onnx: the model's file, or its bytes.
+        load: ``optimize``, ``threads``, ``affinity`` and ``spinning`` of it.
+        cuda_options: those of the CUDA provider; ``None`` keeps to the CPU.
 
     Raises:
         BackendUnavailableError: ONNX Runtime is missing.
@@ -163,20 +198,32 @@ def session(onnx: Path, *, cuda_options: Mapping[str, Any] | None = None, spinni
             hint="Run: pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu "
             "(or onnxruntime where there is no such wheel).",
         ) from error
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    load = load or LoadOptions()
+    levels = {"basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC, "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL}
+    options.graph_optimization_level = levels[load.optimize]
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(load.spinning)))
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    options.intra_op_num_threads = load.threads or own
+    if len(load.affinity) == options.intra_op_num_threads > 1:
+        # The calling thread is the first of the pool and is not pinned by ONNX Runtime, which counts from 1.
+        pool = ";".join(str(processor + 1) for processor in load.affinity[1:])
+        options.add_session_config_entry("session.intra_op_thread_affinities", pool)
     providers: list[Any] = [_CPU]
     if cuda_options is not None:
         providers = [(_CUDA, dict(cuda_options)), _CPU]
     try:
-        return ort.InferenceSession(str(onnx), options, providers=providers)
+        return ort.InferenceSession(onnx if isinstance(onnx, bytes) else str(onnx), options, providers=providers)
     except Exception as error:  # see OrtRunner.run
+        name = onnx.name if isinstance(onnx, Path) else "a model"
         raise PlanError(
-            f"ONNX Runtime {ort.__version__} refuses {onnx.name}: {_first_line(error)}",
+            f"ONNX Runtime {ort.__version__} refuses {name}: {ort_timed.first_line(error)}",
             hint="Mend the model, or update onnxruntime.",
         ) from error
+
+
+def _on_cuda(plan: Path, load: LoadOptions, options: Mapping[str, str], more: Mapping[str, str]) -> Any:
+    return session(plan, load, cuda_options={**options, **more})
 
 
 def _spec(value: Any) -> TensorSpec:
@@ -199,7 +246,3 @@ def _installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:600]

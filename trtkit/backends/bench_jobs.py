@@ -1,0 +1,187 @@
+"""Worker jobs: one benchmark, and the reference of its spot check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.artifacts.device import Device, DeviceFacts
+from trtkit.artifacts.timeline import Timeline
+from trtkit.backends import bench_setup, device_facts, registry
+from trtkit.backends.base import LoadOptions, Runner
+from trtkit.backends.cpu_monitor import CpuMonitor
+from trtkit.backends.null_timed import NullMonitor, NullScript
+from trtkit.backends.nvml_monitor import NvmlMonitor
+from trtkit.backends.timing import Monitor, TimedRunner
+from trtkit.errors import UsageError
+from trtkit.measurement import harness
+from trtkit.worker.protocol import Reporter
+
+__all__ = ["describe_device", "measure", "monitor_of", "open_runner", "peak_of", "reference", "save"]
+
+_NULL = "null"
+
+
+def measure(
+    report: Reporter,
+    *,
+    family: str,
+    plan: str,
+    device: dict[str, Any],
+    settings: dict[str, Any],
+    results: str,
+    input_std: float = 1.0,
+    data: str | None = None,
+    run_limit: float = 1e-2,
+    runtime_cache: str | None = None,
+    host_code: bool = False,
+) -> dict[str, Any]:
+    """Load a plan, warm up, check its outputs, and measure.
+
+    Args:
+        report: takes the progress.
+        family, plan: what to load.
+        device: :class:`~trtkit.artifacts.device.Device` as JSON; the worker's environment shows no other GPU.
+        settings: :class:`~trtkit.artifacts.bench_settings.BenchSettings` as JSON.
+        results: the .npz file for the samples (``rows``, ``epoch``) and the checked rows (``in/NAME``, ``out/NAME``).
+        input_std: standard deviation of synthetic floating-point inputs.
+        data: .npz or .npy with samples to feed instead.
+        run_limit: largest relative L2 error of the timed path against a plain run of the same engine.
+        runtime_cache, host_code: see :class:`~trtkit.backends.base.LoadOptions`.
+
+    Returns:
+        ``conditions`` (fields of :class:`~trtkit.artifacts.bench.Conditions`), ``device``
+        (:class:`~trtkit.artifacts.device.DeviceFacts`), ``settings`` in force, and ``peak``: operations per second and
+        their source, or ``None``.
+
+    Raises:
+        UsageError: the family has no such mode here, or settings and plan do not fit.
+        PlanError, RunError: as the family's.
+    """
+    here, chosen = Device(**device), BenchSettings.from_json(settings)
+    bench_setup.pin(chosen.affinity)
+    cache = Path(runtime_cache) if runtime_cache else None
+    options = bench_setup.load_options(chosen, here, cache, host_code)
+    peak = peak_of(family, here, options)
+    report.progress("Loading", 0, 1)
+    with open_runner(family, Path(plan), options, chosen.mode) as runner:
+        report.progress("Loading", 1, 1)
+        bench_setup.pin(options.affinity[:1])  # the pool's other threads have the rest
+        chosen = bench_setup.with_shapes(runner.inputs, chosen)
+        sets = bench_setup.input_sets(runner.inputs, chosen, input_std, Path(data) if data else None, here)
+        assert isinstance(runner, TimedRunner)
+        with runner.timed(sets, chosen) as timed:
+            report.progress("Warming up", 0, 1)
+            warmup = harness.warm_up(timed, chosen)
+            report.progress("Warming up", 1, 1)
+            check, arrays = bench_setup.check_outputs(timed, runner, sets, chosen, run_limit)
+            with monitor_of(family, here, chosen) as monitor:
+                timeline, stopped = harness.measure(timed, chosen, progress=_ticks(report, chosen))
+            facts = dict(timed.facts)
+        facts_of_device = describe_device(family, here, chosen)
+        where, provider = runner.where, getattr(runner, "provider", None)
+    report.progress("Measuring", 1, 1)
+    save(Path(results), timeline, arrays)
+    conditions = {
+        "where": where,
+        "provider": provider,
+        "facts": facts,
+        "warmup": warmup,
+        "stopped": stopped,
+        "check": check,
+        **monitor.seen(),
+    }
+    return {
+        "conditions": conditions,
+        "device": facts_of_device.to_json(),
+        "settings": chosen.to_json(),
+        "peak": peak,
+    }
+
+
+def reference(report: Reporter, *, onnx: str, arrays: str, results: str) -> dict[str, Any]:
+    """Execute an ONNX file in true FP32 on the rows that a benchmark checked.
+
+    Args:
+        report: of the worker; not used, one run is short.
+        onnx: the reference.
+        arrays: the results of :func:`measure`.
+        results: the .npz file for its outputs, ``out/NAME``.
+
+    Returns:
+        ``where`` it ran, and ``provider``.
+    """
+    runner = registry.get("onnxruntime").load(Path(onnx), LoadOptions(on_cpu=True))
+    with runner, np.load(arrays) as given:
+        missing = [spec.name for spec in runner.inputs if f"in/{spec.name}" not in given.files]
+        if missing:
+            raise UsageError(
+                f"The reference {Path(onnx).name} has an input {', '.join(missing)} that the benchmarked plan has not.",
+                hint="Give the model that the plan was built from.",
+            )
+        feeds = {spec.name: given[f"in/{spec.name}"].astype(spec.dtype, copy=False) for spec in runner.inputs}
+        outputs: dict[str, np.ndarray] = {f"out/{name}": value for name, value in runner.run(feeds).items()}
+    np.savez(results, **outputs)  # type: ignore[arg-type]
+    return {"where": runner.where, "provider": getattr(runner, "provider", None)}
+
+
+def open_runner(family: str, plan: Path, options: LoadOptions, mode: str) -> Runner:
+    """Load a plan with a runner that has this mode here.
+
+    Raises:
+        UsageError: it has not.
+        PlanError, BackendUnavailableError: as the family's.
+    """
+    runner = registry.get(family).load(plan, options)
+    modes = runner.modes if isinstance(runner, TimedRunner) else ()
+    if mode not in modes:
+        raise UsageError(
+            f"The {family} family has no mode {mode!r} on {runner.where}; it has: {', '.join(modes) or 'none'}.",
+            hint="Choose one of these with --mode.",
+        )
+    return runner
+
+
+def monitor_of(family: str, device: Device, settings: BenchSettings) -> Monitor:
+    """Who watches this device."""
+    if family == _NULL:
+        return NullMonitor(NullScript.of())
+    if device.kind == "cpu":
+        return CpuMonitor(settings.affinity)
+    return NvmlMonitor(device)
+
+
+def describe_device(family: str, device: Device, settings: BenchSettings) -> DeviceFacts:
+    """What is known of this device, from within its worker."""
+    if family == _NULL:
+        return DeviceFacts(str(device), "nothing", threads=settings.threads, affinity=settings.affinity)
+    return device_facts.describe(device, settings)
+
+
+def peak_of(family: str, device: Device, options: LoadOptions) -> tuple[float, str] | None:
+    """A processor's peak, measured; ``None`` for all else: the data file of peaks knows GPUs by name."""
+    if family != "onnxruntime" or device.kind != "cpu":
+        return None
+    from trtkit.backends.ort_timed import gemm_ops_per_s
+
+    return gemm_ops_per_s(options), "measured GEMM: FP32, 1024 × 1024 × 1024, same threads"
+
+
+def save(results: Path, timeline: Timeline, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write samples and checked rows where the parent reads them."""
+    table = np.array(timeline.rows, dtype=np.float64)
+    np.savez(results, rows=table, epoch=np.float64(timeline.epoch_monotonic_s), **arrays)  # type: ignore[arg-type]
+
+
+def _ticks(report: Reporter, settings: BenchSettings) -> Any:
+    """Progress in hundredths of the least duration; what follows it is waiting for confidence."""
+
+    def tick(passed_s: float, count: int) -> None:
+        done = min(passed_s / max(settings.duration_s, 1e-9), 1.0)
+        report.progress("Measuring", min(round(100 * done), 99), 100)
+
+    return tick

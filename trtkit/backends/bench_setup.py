@@ -1,0 +1,237 @@
+"""What a benchmark needs before its clock runs: processors, inputs, facts of the device, and the spot check."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtkit import metrics
+from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.artifacts.device import Device
+from trtkit.artifacts.model import TensorSpec
+from trtkit.artifacts.samples import SampleCase, SamplePlan
+from trtkit.backends.base import LoadOptions, Runner
+from trtkit.backends.timing import Timed
+from trtkit.errors import RunError, UsageError
+
+__all__ = ["check_outputs", "input_sets", "load_options", "pin", "with_shapes"]
+
+_MOST_SETS = 8
+_CACHES = 4  # sets in rotation exceed this many times the last cache, or are _MOST_SETS
+_GPU_CACHE_BYTES = 64 << 20  # more than any but the newest have; a family that knows better takes fewer of the sets
+_WHOLE_CHECK_BYTES = 64 << 20  # inputs up to this size are checked whole
+_ROWS_AT_AN_END = 2
+
+
+def pin(affinity: Sequence[int]) -> None:
+    """Keep this thread, and all that it will start, on these processors; nothing for an empty list.
+
+    Raises:
+        UsageError: they are not all there, or the system cannot pin.
+    """
+    if not affinity:
+        return
+    try:
+        os.sched_setaffinity(0, affinity)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"This machine cannot pin a benchmark to processors {', '.join(map(str, affinity))}: {error}.",
+            hint="Choose among those that the process may use, or leave the affinity out.",
+        ) from error
+
+
+def load_options(settings: BenchSettings, device: Device, runtime_cache: Path | None, host_code: bool) -> LoadOptions:
+    """How the plan is loaded; ONNX Runtime's threads are pinned one to a processor where their numbers are equal."""
+    one_each = settings.affinity if settings.threads == len(settings.affinity) else ()
+    return LoadOptions(
+        on_cpu=device.kind == "cpu",
+        tf32=settings.tf32,
+        runtime_cache=runtime_cache,
+        host_code=host_code,
+        spinning=settings.spinning,
+        optimize="all",
+        threads=settings.threads if device.kind == "cpu" else None,
+        affinity=one_each if device.kind == "cpu" else (),
+    )
+
+
+def with_shapes(inputs: Sequence[TensorSpec], settings: BenchSettings) -> BenchSettings:
+    """The settings with a shape for every input: those given, the batch for a dynamic first axis, or fixed ones.
+
+    Raises:
+        UsageError: an axis is dynamic and no shape was given, or the plan's fixed batch is another one.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for spec in inputs:
+        by_batch = tuple(settings.batch if axis == 0 and isinstance(d, str) else d for axis, d in enumerate(spec.shape))
+        shape = settings.shapes.get(spec.name, by_batch)
+        if any(isinstance(dim, str) for dim in shape):
+            raise UsageError(
+                f"Input {spec.text} has dynamic axes other than the batch.", hint="Give its shape, such as x=1x3x64x64."
+            )
+        shapes[spec.name] = tuple(int(dim) for dim in shape)
+    if shapes and all(shape[:1] != (settings.batch,) for shape in shapes.values()):
+        found = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
+        raise UsageError(
+            f"Batch {settings.batch} is not what the inputs have: {found}.",
+            hint="Give the batch that the model is fixed to, or convert it with a dynamic batch.",
+        )
+    return replace(settings, shapes=shapes)
+
+
+def input_sets(
+    inputs: Sequence[TensorSpec], settings: BenchSettings, std: float, data: Path | None, device: Device
+) -> list[dict[str, np.ndarray]]:
+    """The input sets that are rotated: seeded and random, or consecutive samples of a file, from its start again.
+
+    Without ``settings.buffers`` there are as many as exceed four times the last cache, at most 8, so that inputs are
+    read from memory, as in production.
+
+    Args:
+        inputs: of the runner; its types are what is made.
+        settings: batch, shapes, buffers and seed.
+        std: standard deviation of synthetic floating-point inputs.
+        data: .npz with an array for each input, or .npy for a single one; samples along axis 0.
+        device: where it will run.
+
+    Raises:
+        UsageError: the data does not fit the inputs.
+    """
+    size = sum(math.prod(settings.shapes[spec.name]) * np.dtype(spec.dtype).itemsize for spec in inputs)
+    cache = _GPU_CACHE_BYTES if device.kind == "cuda" else _last_cache_bytes()
+    count = settings.buffers or min(max(math.ceil(_CACHES * cache / max(size, 1)), 1), _MOST_SETS)
+    if data is None:
+        cases = tuple(SampleCase(f"set {index}", dict(settings.shapes)) for index in range(count))
+        plan = SamplePlan(settings.seed, tuple(inputs), std, cases)
+        return [plan.feeds(case) for case in cases]
+    samples = _read(data, inputs)
+    return [
+        {
+            spec.name: _rows(samples[spec.name], index * settings.batch, settings.shapes[spec.name], spec, data)
+            for spec in inputs
+        }
+        for index in range(count)
+    ]
+
+
+def check_outputs(
+    timed: Timed, runner: Runner, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings, limit: float
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Run one iteration of the timed path, and hold its outputs against the runner's on the same inputs.
+
+    Everything is looked at for NaN and infinity. Compared are all rows of a small batch, or the first and last two of a
+    large one, if the runner takes so few.
+
+    Args:
+        timed: warm; its slots are free.
+        runner: of the same plan.
+        sets: the input sets that it was made with.
+        settings: its settings.
+        limit: largest relative L2 error, and largest share of unequal integers, that passes.
+
+    Returns:
+        ``finite``, ``not_finite`` (output → count), ``rows``, ``run_matches`` (``None`` where the runner did not take
+        these rows: ``run_problem``), ``run_relative_l2`` (the largest; ``None`` where it is not defined) and
+        ``run_limit``; and the rows themselves: ``in/NAME``, ``out/NAME``.
+
+    Raises:
+        RunError: the timed path failed.
+    """
+    timed.issue(0)
+    timed.finish(0)
+    given, found = sets[timed.set_of(0) % len(sets)], timed.outputs(0)
+    counts = {
+        name: int(np.count_nonzero(~np.isfinite(array))) for name, array in found.items() if array.dtype.kind == "f"
+    }
+    rows = _rows_to_check(given, found, settings.batch, runner.inputs)
+    picked = {name: array if rows is None else array[rows] for name, array in given.items()}
+    outputs = {name: array if rows is None else array[rows] for name, array in found.items()}
+    check: dict[str, Any] = {
+        "finite": not any(counts.values()),
+        "not_finite": {name: count for name, count in counts.items() if count},
+        "rows": rows if rows is not None else "all",
+        "run_matches": None,
+        "run_relative_l2": None,
+        "run_limit": limit,
+    }
+    arrays = {
+        **{f"in/{name}": array for name, array in picked.items()},
+        **{f"out/{name}": array for name, array in outputs.items()},
+    }
+    try:
+        truth = runner.run(picked)
+    except RunError as error:  # too few rows for the plan's profile, or no memory for a second copy of the buffers
+        check["run_problem"] = error.message
+        return check, arrays
+    errors: list[float | None] = []
+    check["run_matches"] = True
+    for name, want in truth.items():
+        if outputs[name].shape != want.shape:
+            raise RunError(
+                f"The timed path gives output {name} the shape {outputs[name].shape}, a plain run {want.shape}.",
+                hint="Report this: it is a bug in trtkit.",
+            )
+        found_here = metrics.compare(want, outputs[name].astype(want.dtype), rtol=0.0, atol=0.0)
+        if want.dtype.kind == "f":
+            errors.append(found_here.relative_l2)
+            near = found_here.relative_l2 is not None and found_here.relative_l2 <= limit
+        else:
+            near = 1 - (1.0 if found_here.equal_fraction is None else found_here.equal_fraction) <= limit
+        check["run_matches"] = check["run_matches"] and (near or found_here.exact)
+    check["run_relative_l2"] = max((e for e in errors if e is not None), default=None) if None not in errors else None
+    return check, arrays
+
+
+def _rows_to_check(
+    given: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], batch: int, inputs: Sequence[TensorSpec]
+) -> list[int] | None:
+    """Which rows; ``None`` for all: a small batch, a fixed one, or tensors that are not one row for each image."""
+    few = sum(array.nbytes for array in given.values()) <= _WHOLE_CHECK_BYTES or batch <= 2 * _ROWS_AT_AN_END
+    by_image = all(array.shape[:1] == (batch,) for array in (*given.values(), *found.values()))
+    fixed = any(not isinstance(spec.shape[0], str) for spec in inputs if spec.shape)
+    if few or fixed or not by_image:
+        return None
+    return [*range(_ROWS_AT_AN_END), *range(batch - _ROWS_AT_AN_END, batch)]
+
+
+def _read(data: Path, inputs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+    try:
+        loaded = np.load(data)
+        arrays = {inputs[0].name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{data.name} cannot be read as NumPy data: {error}.", hint="Give a .npz or .npy file."
+        ) from error
+    missing = [spec.name for spec in inputs if spec.name not in arrays]
+    if missing:
+        raise UsageError(
+            f"{data.name} has no array for input {', '.join(missing)}; it has {', '.join(arrays)}.",
+            hint="Save one array for each input, under its name.",
+        )
+    return arrays
+
+
+def _rows(samples: np.ndarray, start: int, shape: tuple[int, ...], spec: TensorSpec, data: Path) -> np.ndarray:
+    if samples.shape[1:] != shape[1:] or not len(samples):
+        raise UsageError(
+            f"{data.name} has samples of shape {samples.shape[1:]}; input {spec.name} takes {shape[1:]}.",
+            hint="Prepare the data in the shape of the input.",
+        )
+    picked: np.ndarray = samples[np.arange(start, start + shape[0]) % len(samples)].astype(spec.dtype, copy=False)
+    return picked
+
+
+def _last_cache_bytes() -> int:
+    """The largest cache of processor 0 in bytes; 32 MiB where the system does not tell."""
+    sizes = []
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = file.read_text().strip()
+        if text.endswith("K") and text[:-1].isdigit():
+            sizes.append(int(text[:-1]) << 10)
+    return max(sizes, default=32 << 20)
