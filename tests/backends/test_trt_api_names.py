@@ -36,6 +36,7 @@ OURS = {
     *("asked", "book", "can", "dict", "doubts", "driver", "feeds", "file", "found", "gpu", "known", "logger", "match"),
     *("error", "message", "method", "name", "names", "onnx", "op", "options", "outputs", "parent", "path", "plan"),
     *("profile", "report", "runtime_cache", "said", "shapes", "steps", "text", "timing_cache", "totals"),
+    *("device", "fitting", "part", "ranges", "reported", "runner", "seen", "settings", "spec", "work"),
     *("value", "version"),
 }
 """Variables that hold no vendor object. A new variable needs a row here or above."""

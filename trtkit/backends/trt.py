@@ -13,13 +13,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.layers import LayerReport
 from trtkit.backends import cuda, layer_inspector, layer_log
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
 from trtkit.backends.trt_config import check_timing_cache, common_config, progress_monitor
 from trtkit.backends.trt_log import LogBook, build_error, install_logger, parse_error, refusal
 from trtkit.backends.trt_runner import TrtRunner
-from trtkit.errors import BackendUnavailableError, PlanError
+from trtkit.backends.trt_timed import Contexts
+from trtkit.errors import BackendUnavailableError, PlanError, UsageError
 from trtkit.worker.protocol import Reporter
 
 __all__ = ["TrtBackend"]
@@ -188,7 +190,7 @@ class TrtBackend:
         can = self._able_to_run()
         book = LogBook()
         engine = self._deserialize(trt, book, plan, own=options.host_code)
-        contexts = self._context_loader(trt, engine, options.runtime_cache)
+        contexts = self._contexts(trt, engine, options.runtime_cache)
         return TrtRunner(trt, engine, contexts, book, can.device or "GPU")
 
     def _able_to_run(self) -> Capabilities:
@@ -200,9 +202,16 @@ class TrtBackend:
             )
         return can
 
-    def _context_loader(self, trt: Any, engine: Any, runtime_cache: Path | None) -> Any:
-        """What makes the execution context, and what to do after use: ``(create, close)``."""
-        return engine.create_execution_context, lambda: None
+    def _contexts(self, trt: Any, engine: Any, runtime_cache: Path | None) -> Contexts:
+        def create_timed(settings: BenchSettings) -> Any:
+            if settings.engine_graphs:
+                raise UsageError(
+                    f"{self.vendor_name} captures no CUDA graphs by itself.",
+                    hint="Leave --engine-graphs out; the mode compute-graph captures them.",
+                )
+            return engine.create_execution_context()
+
+        return Contexts(engine.create_execution_context, create_timed)
 
     def _deserialize(self, trt: Any, book: LogBook, plan: Path, *, own: bool = False) -> Any:
         runtime = trt.Runtime(install_logger(book, trt))

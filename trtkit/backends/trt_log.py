@@ -116,6 +116,12 @@ class LogBook:
         """Whether any error speaks of memory."""
         return any(_MEMORY.search(message) for message in self.errors)
 
+    def since(self, mark: int) -> LogBook:
+        """A book of the errors from number ``mark`` on, for telling what one call among many said."""
+        part = LogBook()
+        part.errors, part._noise = self.errors[mark:], list(self._noise)
+        return part
+
     @property
     def everything(self) -> str:
         """All errors, whole, one after the other; empty when there was none."""

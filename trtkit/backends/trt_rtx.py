@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.files import write_bytes
 from trtkit.backends import cuda
 from trtkit.backends.base import BuildOptions, Capabilities
 from trtkit.backends.trt import TrtBackend
 from trtkit.backends.trt_config import common_config
+from trtkit.backends.trt_timed import Contexts
+from trtkit.errors import UsageError
 
 __all__ = ["TrtRtxBackend"]
 
@@ -83,19 +86,43 @@ class TrtRtxBackend(TrtBackend):
             return tuple(gpu.compute_capability for gpu in cuda.probe().gpus[:1])
         return tuple(_dotted(target.name) or target.name for target in chosen)
 
-    def _context_loader(self, trt: Any, engine: Any, runtime_cache: Path | None) -> Any:
-        if runtime_cache is None:
-            return engine.create_execution_context, lambda: None
+    def _contexts(self, trt: Any, engine: Any, runtime_cache: Path | None) -> Contexts:
         runtime_config = engine.create_runtime_config()
-        cache = runtime_config.create_runtime_cache()
-        if runtime_cache.exists():
-            cache.deserialize(runtime_cache.read_bytes())
-        runtime_config.set_runtime_cache(cache)
+        cache = None
+        if runtime_cache is not None:
+            cache = runtime_config.create_runtime_cache()
+            if runtime_cache.exists():
+                cache.deserialize(runtime_cache.read_bytes())
+            runtime_config.set_runtime_cache(cache)
+        facts: dict[str, Any] = {"runtime_cache": runtime_cache is not None, "kernel_specialization": None}
 
-        def save() -> None:
-            write_bytes(runtime_cache, memoryview(cache.serialize()))
+        def create() -> Any:
+            return engine.create_execution_context(runtime_config)
 
-        return (lambda: engine.create_execution_context(runtime_config)), save
+        def create_timed(settings: BenchSettings) -> Any:
+            # By default kernels for the shape are compiled in the background while generic ones run, which would be
+            # measured, and captured in graphs.
+            if hasattr(runtime_config, "dynamic_shapes_kernel_specialization_strategy"):
+                eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+                runtime_config.dynamic_shapes_kernel_specialization_strategy = eager
+                facts["kernel_specialization"] = "eager"
+            if settings.engine_graphs:
+                if not hasattr(runtime_config, "cuda_graph_strategy"):
+                    raise UsageError(
+                        f"TensorRT-RTX {trt.__version__} captures no CUDA graphs by itself.",
+                        hint="Leave --engine-graphs out: the mode compute-graph captures them in every version.",
+                    )
+                runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            return create()
+
+        def close() -> None:
+            if runtime_cache is not None and cache is not None:
+                write_bytes(runtime_cache, memoryview(cache.serialize()))
+
+        def capturable(context: Any, stream: int) -> bool:
+            return not hasattr(context, "is_stream_capturable") or bool(context.is_stream_capturable(stream))
+
+        return Contexts(create, create_timed, close, capturable, facts)
 
 
 def _dotted(name: str) -> str | None:

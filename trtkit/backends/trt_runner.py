@@ -1,54 +1,93 @@
-"""A loaded engine, executed by Polygraphy's runner: the same code for TensorRT and TensorRT-RTX."""
+"""A loaded engine: single executions by Polygraphy's runner, benchmarks by our own. TensorRT and TensorRT-RTX alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from trtkit.artifacts.bench_settings import MODES, BenchSettings
 from trtkit.artifacts.model import TensorSpec
 from trtkit.backends import cuda
+from trtkit.backends.cuda_driver import Cuda
+from trtkit.backends.cuda_timed import CudaTimed
+from trtkit.backends.cuda_work import allocate
 from trtkit.backends.trt_log import LogBook
+from trtkit.backends.trt_timed import Contexts, TrtWork
 from trtkit.errors import PlanError, RunError
 
 __all__ = ["TrtRunner"]
 
 
 class TrtRunner:
-    """A loaded engine behind Polygraphy's ``TrtRunner``; see :class:`trtkit.backends.base.Runner`."""
+    """A loaded engine; see :class:`trtkit.backends.base.Runner` and :class:`trtkit.backends.timing.TimedRunner`."""
 
-    def __init__(self, trt: Any, engine: Any, contexts: Any, book: LogBook, where: str) -> None:
+    modes = tuple(MODES)
+
+    def __init__(self, trt: Any, engine: Any, contexts: Contexts, book: LogBook, where: str) -> None:
         self.where = where
-        self._book = book
-        self._create, self._close = contexts
-        self._engine = engine
+        self._book, self._contexts = book, contexts
+        self._trt, self._engine = trt, engine
+        self._runner: Any = None
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         is_input = {name: engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
         self.inputs = tuple(_spec(trt, engine, name) for name in names if is_input[name])
         self.outputs = tuple(_spec(trt, engine, name) for name in names if not is_input[name])
 
     def __enter__(self) -> Self:
-        from polygraphy.backend.trt import TrtRunner as PolygraphyRunner
-
-        cuda.expose_runtime()
-        self._runner = PolygraphyRunner(self._create)
-        self._call(self._runner.activate)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._close()
+            self._contexts.close()
         finally:
-            self._runner.deactivate()
+            if self._runner is not None:
+                self._runner.deactivate()
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See :meth:`trtkit.backends.base.Runner.run`."""
-        outputs = self._call(lambda: self._runner.infer(dict(feeds)))
+        outputs = self._call(lambda: self._active().infer(dict(feeds)))
         return {name: np.array(value) for name, value in outputs.items()}
+
+    def _active(self) -> Any:
+        """Polygraphy's runner; its context takes device memory, which a benchmark needs for its own."""
+        if self._runner is None:
+            from polygraphy.backend.trt import TrtRunner as PolygraphyRunner
+
+            cuda.expose_runtime()
+            runner = PolygraphyRunner(self._contexts.create)
+            runner.activate()
+            self._runner = runner
+        return self._runner
+
+    def timed(self, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> CudaTimed:
+        """See :meth:`trtkit.backends.timing.TimedRunner.timed`."""
+        return CudaTimed(lambda stream: self._work(settings, stream), sets, settings)
+
+    def layer_times(
+        self, feeds: Mapping[str, np.ndarray], settings: BenchSettings, *, warmup: int, iterations: int
+    ) -> list[list[tuple[str, float]]]:
+        """For each iteration the milliseconds of each layer, measured by TensorRT's profiler, which costs time itself.
+
+        Raises:
+            RunError: the runtime refused, or memory ran out.
+        """
+        with Cuda() as device:
+            stream = device.stream()
+            with self._work(settings, int(stream)) as work:
+                allocate(device, work, [feeds], 1, copies=False)
+                work.select(0)
+                for _ in range(warmup):
+                    work.launch()
+                device.drain(stream)
+                return [work.layer_times(self._trt, lambda: device.drain(stream)) for _ in range(iterations)]
+
+    def _work(self, settings: BenchSettings, stream: int) -> TrtWork:
+        return TrtWork(self._engine, self._contexts, self._book, (self.inputs, self.outputs), settings, stream)
 
     def _call(self, function: Any) -> Any:
         from polygraphy.exception import PolygraphyException

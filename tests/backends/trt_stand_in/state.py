@@ -12,6 +12,11 @@ Every class of this package lends its methods to the recorded class of the same 
 * ``inspector``: ``10`` or ``11`` (form of the JSON), ``empty``
 * ``timing_cache``: ``mismatch``
 * ``context``: ``none``; ``execute``: ``out_of_memory``
+* ``profiles``: more optimization profiles beside the plan's, each input → [min, opt, max]
+* ``aux_streams``: how many the engine has; ``refuse``: ``address``, ``profile`` or ``report``
+* ``capturable``: what TensorRT-RTX's context says of a stream; ``loop``: an output whose shape depends on values
+
+``STATE.kernel(stream, reads, writes, effect)`` takes an execution, where a pretended GPU runs it; ``None`` runs it now.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ class State:
     module: dict[str, Any] = field(default_factory=dict)
     script: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
+    kernel: Any = None
 
     def begin(self, script: dict[str, Any]) -> None:
         self.script, self.record = script, {}
