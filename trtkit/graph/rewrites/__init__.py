@@ -12,11 +12,12 @@ from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site, made_
 from trtkit.graph.rewrites.fold_batchnorm import FoldBatchnorm
 from trtkit.graph.rewrites.fold_constants import FoldConstants
 from trtkit.graph.rewrites.fold_pad import FoldPad
-from trtkit.graph.rewrites.fold_scale import FoldScale
 from trtkit.graph.rewrites.global_pool import GlobalPool
+from trtkit.graph.rewrites.hard_swish import HardSwish
 from trtkit.graph.rewrites.lrn_band import LrnBand
 from trtkit.graph.rewrites.remove_dead import RemoveDead
 from trtkit.graph.rewrites.remove_identity import RemoveIdentity
+from trtkit.graph.rewrites.sink_transposes import SinkTransposes
 from trtkit.graph.rewrites.stem_space_to_depth import StemSpaceToDepth, StemSpaceToDepth16
 
 __all__ = ["ALL", "SAFE", "Edit", "Rewrite", "RewriteResult", "Site", "apply_all", "made_by", "named", "safe"]
@@ -27,9 +28,10 @@ ALL: dict[str, Rewrite] = {
         FoldConstants(),
         RemoveIdentity(),
         RemoveDead(),
+        SinkTransposes(),
         FoldPad(),
         FoldBatchnorm(),
-        FoldScale(),
+        HardSwish(),
         GlobalPool(),
         LrnBand(),
         StemSpaceToDepth(),
@@ -42,9 +44,10 @@ SAFE: tuple[str, ...] = (
     "fold_constants",
     "remove_identity",
     "remove_dead",
+    "sink_transposes",
     "fold_pad",
     "fold_batchnorm",
-    "fold_scale",
+    "hard_swish",
     "global_pool",
     "lrn_band",
 )

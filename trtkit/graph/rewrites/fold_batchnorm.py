@@ -1,14 +1,18 @@
-"""BatchNormalization folded into the convolution or matrix product beside it.
+"""BatchNormalization, and Mul, Div, Add and Sub by stored numbers, folded into the product beside them.
 
-In inference it computes γ·(x − mean)/√(variance + ε) + β for each channel: a scale a = γ/√(variance + ε) and a shift
-d = β − a·mean. How a product takes those in, and under which conditions: :mod:`trtkit.graph.rewrites.affine`.
+In inference a BatchNormalization computes γ·(x − mean)/√(variance + ε) + β for each channel: a scale a = γ/√(variance
++ ε) and a shift d = β − a·mean. Arithmetic with one stored number a channel, or one for all, is the same kind of step.
+How a product takes it in, and under which conditions: :mod:`trtkit.graph.rewrites.affine`.
+
+Normalisations that exporters put in front of the first convolution disappear this way, as far as its padding allows:
+x·a always, x + d only without padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trtkit.graph.rewrites.affine import affine_of, into_maker, into_reader
+from trtkit.graph.rewrites.affine import ARITHMETIC, affine_of, into_maker, into_reader
 from trtkit.graph.rewrites.base import Edit, Rewrite
 from trtkit.graph.rewrites.view import GraphView
 
@@ -19,12 +23,15 @@ class FoldBatchnorm(Rewrite):
     """See the module."""
 
     name = "fold_batchnorm"
-    summary = "BatchNormalization folded into the weights of the Conv, ConvTranspose or Gemm before or behind it"
-    gains = "nothing where the engine folds it itself, as all do behind a Conv; a kernel less elsewhere"
+    summary = (
+        "BatchNormalization, and Mul, Div, Add, Sub by a number a channel, folded into the weights of the Conv, "
+        "ConvTranspose or Gemm beside it"
+    )
+    gains = "nothing where the engine folds it itself, as most do behind a Conv; a pass over the tensor elsewhere"
 
     def edits(self, graph: GraphView) -> Iterator[Edit]:
         """See :meth:`Rewrite.edits`."""
-        for node in graph.of_type("BatchNormalization"):
+        for node in graph.of_type("BatchNormalization", *ARITHMETIC):
             step = affine_of(graph, node)
             edit = None
             if step is not None:

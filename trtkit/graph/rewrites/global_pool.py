@@ -4,7 +4,8 @@ AveragePool with a window that is the whole map and no padding, and ReduceMean o
 keeps them, are the same mean. Engines fuse the global form into the kernel before it: see
 :mod:`trtkit.graph.global_average`.
 
-Conditions: for AveragePool a fixed map; for ReduceMean a known rank of at least 3, ``keepdims``, stored axes.
+Conditions: for AveragePool a fixed map; for ReduceMean images or volumes (a mean along one axis is part of a
+LayerNorm), ``keepdims``, stored axes.
 """
 
 from __future__ import annotations
@@ -51,6 +52,6 @@ def _all_behind(graph: GraphView, node: onnx.NodeProto) -> bool:
     axes = given.get("axes")
     if len(node.input) > 1 and node.input[1]:
         axes = graph.integers(node.input[1])
-    if shape is None or len(shape) < 3 or not axes or not given.get("keepdims", 1):
+    if shape is None or len(shape) < 4 or not axes or not given.get("keepdims", 1):
         return False
     return sorted(axis % len(shape) for axis in axes) == list(range(2, len(shape)))

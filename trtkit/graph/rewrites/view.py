@@ -55,9 +55,6 @@ class GraphView:
         self.opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
         self._index = {id(node): position for position, node in enumerate(self.nodes)}
         self._constants = stored_constants(graph)
-        if model.ir_version >= 4:  # an initializer that is an input too is only a default; before, all had to be
-            for value in graph.input:
-                self._constants.pop(value.name, None)
         stored = {tensor.name for tensor in graph.initializer}
         self.inputs = tuple(value.name for value in graph.input if value.name not in stored)
         self.outputs = frozenset(value.name for value in graph.output)
@@ -116,7 +113,11 @@ class GraphView:
         return self.types.get(name) in _FLOATS
 
     def is_constant(self, name: str) -> bool:
-        """Whether the tensor is stored in the model, and nobody can replace it at run time."""
+        """Whether the tensor is stored in the model.
+
+        An initializer that is listed as an input, too, counts: older exporters list all weights, and engines take them
+        as they are stored.
+        """
         return name in self._constants
 
     def constant(self, name: str) -> npt.NDArray[Any] | None:

@@ -1,0 +1,88 @@
+"""Transposes between a channels-last graph's steps: they meet and go; where they would not, nothing moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.graph.rewrites.oracle import applied, net, node, normal, ops
+from trtkit.graph.rewrites import ALL, apply_all
+
+SINK = ALL["sink_transposes"]
+LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+IMAGE = {"x": ("N", 4, 5, 6)}
+
+
+def between(*inner, weights=(), source="a", target="b", outputs=("y",), opset=17):
+    """NCHW → channels last → ``inner`` (from a to b) → NCHW."""
+    nodes = [node("Transpose", ["x"], source, "last", perm=LAST), *inner]
+    nodes.append(node("Transpose", [target], "y", "first", perm=FIRST))
+    return net(nodes, IMAGE, weights, outputs, opset=opset)
+
+
+@pytest.mark.parametrize(
+    ("inner", "weights", "opset"),
+    [
+        ([node("Relu", ["a"], "b")], {}, 17),
+        ([node("Add", ["a", "k"], "b")], {"k": normal(4)}, 17),
+        ([node("Div", ["k", "a"], "b")], {"k": normal(5, 6, 4)}, 17),
+        ([node("Mul", ["a", "k"], "b")], {"k": np.float32(2)}, 17),
+        ([node("Transpose", ["x"], "t", "other", perm=LAST), node("Add", ["a", "t"], "b")], {}, 17),
+        ([node("Pad", ["a", "p"], "b")], {"p": np.int64([0, 1, 2, 3, 1, 0, 1, 2])}, 17),
+        ([node("Pad", ["a"], "b", pads=[0, 1, 2, 3, 1, 0, 1, 2])], {}, 10),
+        ([node("ReduceMean", ["a"], "b", axes=[1, -2])], {}, 17),
+        ([node("ReduceMean", ["a", "axes"], "b")], {"axes": np.int64([3])}, 18),
+        ([node("Clip", ["a", "low"], "b")], {"low": np.float32(0.1)}, 17),
+    ],
+    ids=lambda item: "-".join(n.op_type for n in item) if isinstance(item, list) else "",
+)
+def test_what_does_not_care_for_the_layout(inner, weights, opset):
+    result = applied(SINK, between(*inner, weights=weights, opset=opset))
+    left, _ = apply_all(result.model, ["remove_identity"])  # what is left in front of the output turns nothing
+    assert ops(left) == [inner[-1].op_type]
+
+
+def test_a_channels_last_block_becomes_a_plain_one():
+    weights = {"w": normal(4, 4, 3, 3), "bias": normal(4), "mean": normal(4), "k": normal(4)}
+    conv = {"pads": [1, 1, 1, 1]}
+    nodes = [
+        node("Transpose", ["x"], "t0", "t0", perm=FIRST),
+        node("Conv", ["t0", "w"], "c1", "conv1", **conv),
+        node("Transpose", ["c1"], "t1", "t1", perm=LAST),
+        node("Add", ["t1", "bias"], "a1", "add1"),
+        node("Sub", ["a1", "mean"], "s1", "sub1"),
+        node("Mul", ["s1", "k"], "m1", "mul1"),
+        node("Relu", ["m1"], "r1", "relu1"),
+        node("Transpose", ["r1"], "t2", "t2", perm=FIRST),
+        node("Conv", ["t2", "w"], "c2", "conv2", **conv),
+        node("Transpose", ["c2"], "t3", "t3", perm=LAST),
+        node("Add", ["t3", "r1"], "sum", "residual"),
+        node("Relu", ["sum"], "r2", "relu2"),
+        node("ReduceMean", ["r2"], "y", "mean", axes=[1, 2], keepdims=0),
+    ]
+    source = net(nodes, {"x": ("N", 5, 6, 4)}, weights)
+    result = applied(SINK, source)
+    assert ops(result.model).count("Transpose") <= 2
+    folded, _ = apply_all(result.model, ["fold_batchnorm"])
+    assert [op for op in ops(folded) if op in ("Sub", "Mul")] == []
+
+
+def test_nothing_moves_where_no_transpose_would_go():
+    assert not SINK.apply(net([node("Transpose", ["x"], "a", perm=LAST), node("Relu", ["a"], "y")], IMAGE)).modified
+    two = [node("Transpose", ["x"], "a", "t", perm=LAST), node("Relu", ["a"], "b"), node("Relu", ["b"], "y", "r2")]
+    assert not SINK.apply(net(two, IMAGE)).modified
+
+
+@settings(max_examples=20, deadline=None)
+@given(first=st.permutations(range(4)), second=st.permutations(range(4)), last=st.booleans())
+def test_two_in_a_row_are_one(first, second, last):
+    nodes = [
+        node("Transpose", ["x"], "a", "one", perm=first),
+        node("Transpose", ["a"], "y" if last else "b", "two", perm=second),
+    ]
+    if not last:
+        nodes.append(node("Relu", ["b"], "y"))
+    result = applied(SINK, net(nodes, IMAGE))
+    assert ops(result.model).count("Transpose") <= 1
