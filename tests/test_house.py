@@ -19,7 +19,7 @@ VENDORS = {"tensorrt", "tensorrt_rtx", "onnxruntime", "polygraphy", "cuda", "pyn
 # Rooms from the ground up: a module imports from its own room and from lower ones. What every vendor shares (the
 # protocols, options, capabilities and names of backends) is a room of nouns; the backends themselves are reached by
 # name, through a worker, so that nothing but a worker job imports them.
-SEAM = ("base", "options", "capabilities", "registry")
+SEAM = ("base", "options", "capabilities", "registry", "timing")
 LEVELS = {
     "trtkit.errors": 0,
     "trtkit": 0,  # __version__ and the lazy names
@@ -37,6 +37,7 @@ LEVELS = {
     "trtkit.backends.probing": 4,  # asks the families in workers; vendors stay out of the parent
     "trtkit.backends.executing": 4,  # so does this
     "trtkit.judging": 4,
+    "trtkit.measurement": 4,  # knows the timed path of the seam, and no vendor
     "trtkit.stages": 5,  # verbs call calibration and model_defs, never the other way
     "calibration": 4,
     "model_defs": 4,
