@@ -9,15 +9,18 @@ import onnx
 
 from trtkit.errors import UsageError
 from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site, made_by
+from trtkit.graph.rewrites.fc_as_conv import FcAsConv
 from trtkit.graph.rewrites.fold_batchnorm import FoldBatchnorm
 from trtkit.graph.rewrites.fold_constants import FoldConstants
 from trtkit.graph.rewrites.fold_pad import FoldPad
 from trtkit.graph.rewrites.global_pool import GlobalPool
 from trtkit.graph.rewrites.hard_swish import HardSwish
 from trtkit.graph.rewrites.lrn_band import LrnBand
+from trtkit.graph.rewrites.merge_parallel_1x1 import MergeParallel1x1
 from trtkit.graph.rewrites.remove_dead import RemoveDead
 from trtkit.graph.rewrites.remove_identity import RemoveIdentity
 from trtkit.graph.rewrites.sink_transposes import SinkTransposes
+from trtkit.graph.rewrites.split_groups import SplitGroups
 from trtkit.graph.rewrites.stem_space_to_depth import StemSpaceToDepth, StemSpaceToDepth16
 
 __all__ = ["ALL", "SAFE", "Edit", "Rewrite", "RewriteResult", "Site", "apply_all", "made_by", "named", "safe"]
@@ -36,6 +39,9 @@ ALL: dict[str, Rewrite] = {
         LrnBand(),
         StemSpaceToDepth(),
         StemSpaceToDepth16(),
+        FcAsConv(),
+        MergeParallel1x1(),
+        SplitGroups(),
     )
 }
 """Every rewrite by its name, in the order in which they are best applied: what cleans up before what restructures."""
