@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.cuda_stand_in import Device, Race, Runtime, Work, settings
+from tests.backends.cuda_stand_in import Device, RaceError, Runtime, Work, settings
 from trtkit.artifacts.bench_settings import MODES, BenchSettings
 from trtkit.artifacts.timeline import Timeline
 from trtkit.backends import cuda_bandwidth, cuda_driver, cuda_timed
@@ -107,13 +107,13 @@ def test_no_buffer_is_used_in_two_places_without_an_order(
     bench: Bench, mode: str, depth: int, buffers: int | None, graph: bool
 ) -> None:
     chosen = settings(mode, depth=depth, buffers=buffers, graph=graph)
-    timeline, _ = bench.run(chosen, 20)  # the stand-in raises Race
+    timeline, _ = bench.run(chosen, 20)  # the stand-in raises RaceError
     assert len(timeline) >= 20
 
 
 def test_without_the_waits_the_stand_in_sees_the_race(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_driver.Cuda, "stream_waits", lambda self, stream, event: None)
-    with pytest.raises(Race):
+    with pytest.raises(RaceError):
         bench.run(settings("overlapped"), 10)
 
 
@@ -123,7 +123,7 @@ def test_a_harness_that_issues_before_finishing_is_held_back(bench: Bench) -> No
         timed._users = timed._users[:1]  # as if there were one set for three slots
         timed._buffers = timed._buffers[:1]
         for slot in range(3):
-            timed.issue(slot)  # Race, if the waits between iterations were missing
+            timed.issue(slot)  # RaceError, if the waits between iterations were missing
         for slot in range(3):
             timed.finish(slot)
 

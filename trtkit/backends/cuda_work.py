@@ -26,7 +26,7 @@ _CACHES = 4  # sets in rotation exceed this many times the L2 cache, or are _MOS
 class CudaWork(Protocol):
     """A loaded plan with its shapes in force, ready to be started on one stream; a context manager.
 
-    ``inputs`` and ``outputs`` have fixed shapes. ``facts`` are joined to those of the timed path.
+    ``inputs`` and ``outputs`` have fixed shapes.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -37,7 +37,8 @@ class CudaWork(Protocol):
     """Who captures CUDA graphs by itself, so that nobody else may; ``None`` for nobody."""
 
     @property
-    def facts(self) -> Mapping[str, Any]: ...
+    def facts(self) -> Mapping[str, Any]:
+        """What is worth recording about how it executes."""
 
     def __enter__(self) -> Self: ...
 

@@ -115,7 +115,7 @@ class OrtWork:
         return self._problem or _OWN_GRAPHS_ONLY
 
     def _opened(self) -> Any:
-        """The session on our stream; in the mode ``compute-graph`` with ONNX Runtime's own graphs, if they work here."""
+        """The session on our stream; in the mode ``compute-graph`` with ONNX Runtime's own graphs, if it can."""
         stream = {"user_compute_stream": str(self._stream)}
         if self._settings.mode == "compute-graph":
             try:

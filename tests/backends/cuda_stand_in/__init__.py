@@ -7,8 +7,8 @@ NotImplementedError.
 
 from __future__ import annotations
 
-from tests.backends.cuda_stand_in.device import Device, Race
+from tests.backends.cuda_stand_in.device import Device, RaceError
 from tests.backends.cuda_stand_in.runtime import Runtime
 from tests.backends.cuda_stand_in.work import Work, settings
 
-__all__ = ["Device", "Race", "Runtime", "Work", "settings"]
+__all__ = ["Device", "RaceError", "Runtime", "Work", "settings"]

@@ -18,7 +18,7 @@ Clock = dict[str, int]
 """Thread of execution (``host`` or a stream) → number of its last operation that has certainly happened before."""
 
 
-class Race(AssertionError):
+class RaceError(AssertionError):
     """Memory is used in two places without an order between them."""
 
 
@@ -152,7 +152,7 @@ class Device:
                 or _touch(operation.reads, other.operation.writes)
             )
             if clash:
-                raise Race(f"{operation.name} uses memory of {other.operation.name} in {other.stream}, unordered")
+                raise RaceError(f"{operation.name} uses memory of {other.operation.name} in {other.stream}, unordered")
 
     def busy(self, engine: str) -> list[tuple[float, float]]:
         """When an engine worked."""
