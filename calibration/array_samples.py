@@ -51,13 +51,15 @@ def check_fits(spec: TensorSpec, shape: Sequence[int], dtype: np.dtype[Any], whe
             hint = "The channels are last, and the model wants them first: use array.transpose(0, 3, 1, 2)."
         elif len(shape) == 3 and _same(back, wanted):
             hint = "The channels are first, and the model wants them last: use array.transpose(0, 2, 3, 1)."
-        raise CalibrationError(f"{where} has samples of shape {_text(shape)}, and the input is {spec.text}.", hint=hint)
+        raise CalibrationError(
+            f"{where} has samples of shape {_text(shape)}, and the model takes {spec.text}.", hint=hint
+        )
     target = np.dtype(spec.dtype)
     if dtype != target and not (
         dtype.kind in "fiu" and (target.kind == "f" or (dtype.kind != "f" and target.kind in "iu"))
     ):
         raise CalibrationError(
-            f"{where} holds {dtype}, and the input is {spec.text}.",
+            f"{where} holds {dtype}, and the model takes {spec.text}.",
             hint=f"Save the array as {spec.dtype}.",
         )
 

@@ -54,7 +54,7 @@ class ArraySource:
             array = self._arrays[one.name]
             if not array.shape:
                 raise CalibrationError(f"{path}: the array for {one.text} is a single number.", hint="Save a batch.")
-            check_fits(one, array.shape[1:], array.dtype, f"The array for {one.name} in {path}")
+            check_fits(one, array.shape[1:], array.dtype, f"The array for {one.name!r} in {path}")
         counts = {name: array.shape[0] for name, array in self._arrays.items()}
         if len(set(counts.values())) != 1 or not min(counts.values()):
             listed = ", ".join(f"{name}: {count}" for name, count in counts.items())

@@ -92,6 +92,5 @@ class JobData:
         from calibration.dataset import open_dataset
 
         dataset = open_dataset(self.spec, self.inputs, self.preprocessing)
-        holdout = self.holdout if 0 < self.holdout < 1 else int(self.holdout)
-        calibration, held_out = dataset.split(holdout, self.seed)
+        calibration, held_out = dataset.split(self.holdout, self.seed)
         return dataset, tuple(calibration), tuple(held_out)

@@ -120,7 +120,7 @@ def improve(
         report.log(
             "warning",
             f"the search looks at {different} different sample{'s' if different > 1 else ''}: with fewer than {FEW} it "
-            "may fit the thresholds to their noise. Trust what the held-out samples say.",
+            "may fit the thresholds to their noise, which only held-out samples can show",
         )
     batches = [batch.feeds for batch in wanted.batches(dataset, chosen)]
     with _load(reference) as float_model:

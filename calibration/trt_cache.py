@@ -107,7 +107,8 @@ def read_cache(path: Path) -> TrtCache:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationError(
-            f"The calibration cache {path} cannot be read: {error}.", hint="Give the text file that TensorRT wrote."
+            f"The calibration cache {path} cannot be read: {getattr(error, 'strerror', None) or error}.",
+            hint="Give the text file that TensorRT wrote.",
         ) from error
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     header = _HEADER.match(lines[0].strip())

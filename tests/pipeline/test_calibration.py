@@ -96,9 +96,13 @@ def _leave_a_checkpoint(wanted: CalibrationRequest) -> None:
     def eager(function: str, arguments: dict[str, object], **options: object) -> object:
         return run(function, {**arguments, "checkpoint_s": 0.0}, **options)  # type: ignore[arg-type]
 
+    told: list[str] = []
+    stops = Stops()
+    stops.note = told.append  # type: ignore[method-assign]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
         patch.setattr(runs.worker, "run", eager)
-        calibrate(wanted, Stops())
+        calibrate(wanted, stops)
+    assert any("the same command with --resume continues from it" in text for text in told)
     assert [path.name for path in wanted.output.iterdir()] == [checkpoint_path(wanted.output, "net").name]
 
 
@@ -179,3 +183,31 @@ def test_ranges_of_a_table_are_named_by_method(done: CalibrationResult) -> None:
         name: TensorRange(amax, "minmax" if name == "x" else done.table.method)
         for name, amax in done.table.amax.items()
     }
+
+
+def test_channels_last_are_fed_as_the_model_takes_them(folder: Path) -> None:
+    """The same pictures, through a model and through the model with a Transpose in front: the same thresholds."""
+    first = inception()
+    last = inception()
+    last.graph.node.insert(0, onnx.helper.make_node("Transpose", ["image"], ["x"], name="turn", perm=[0, 3, 1, 2]))
+    last.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["N", 16, 16, 3]))
+    for name, model in (("first", first), ("last", last)):
+        onnx.save(model, folder / f"{name}.onnx")
+    write_folder(folder / "pictures", 16)
+    how = {"data": DataSpec(folder / "pictures"), "preprocess": "imagenet", "method": "minmax"}
+    made = {
+        name: calibrate(replace(request(folder, name, **how), source=SourceRequest(str(folder / f"{name}.onnx"))))
+        for name in ("first", "last")
+    }
+    layouts = {name: result.table.preprocessing["layout"] for name, result in made.items()}  # type: ignore[index]
+    assert layouts == {"first": "NCHW", "last": "NHWC"}
+    amax = {name: result.table.amax for name, result in made.items()}
+    shared = set(amax["first"]) & set(amax["last"])
+    assert len(shared) > 3
+    assert {name: amax["first"][name] for name in shared} == {name: amax["last"][name] for name in shared}
+
+
+def test_a_holdout_that_is_neither_share_nor_number_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"holdout is 1\.5"):
+        calibrate(request(folder, "none", holdout=1.5))
+    assert not (folder / "none").exists()

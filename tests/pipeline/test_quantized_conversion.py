@@ -101,7 +101,9 @@ def test_changed_data_are_calibrated_anew(folder: Path) -> None:
 
 
 def test_a_model_that_is_quantized_already_is_taken_as_it_is(folder: Path, done: CalibrationResult) -> None:
-    result = convert(int8(folder, "adopted", None, done.onnx.path))
+    notes = Notes()
+    result = convert(int8(folder, "adopted", None, done.onnx.path), notes)
+    assert not [text for text in notes.texts if "-" in text.split()[0]]  # our own placement breaks no rule
     theirs, ours = onnx.load(result.manifest.onnx.path), onnx.load(done.onnx.path)
     assert [node.op_type for node in theirs.graph.node] == [node.op_type for node in ours.graph.node]
     weights = {each.name: each.raw_data for each in ours.graph.initializer}
@@ -168,3 +170,29 @@ def test_int8_is_refused_by_a_version_that_cannot_before_the_model_is_read(
     with pytest.raises(UsageError, match=r"tensorrt-rtx 1\.6\.1\.120 cannot build int8 plans"):
         convert(int8(folder, "old", Quantization(data=DataSpec(synthetic=8))))
     assert not (folder / "old").exists()
+
+
+def test_advice_about_a_foreign_model_is_told_once_a_rule_and_stands_in_the_manifest(
+    folder: Path, done: CalibrationResult
+) -> None:
+    model = onnx.load(done.onnx.path)
+    for name in ("one_relu", "three_relu"):  # pairs of unequal scales in front of the Concat
+        scale, nothing = f"{name}_odd_scale", f"{name}_odd_zero"
+        model.graph.initializer.append(onnx.helper.make_tensor(scale, TensorProto.FLOAT, [], [len(name) / 100]))
+        model.graph.initializer.append(onnx.helper.make_tensor(nothing, TensorProto.INT8, [], [0]))
+        (concat,) = [node for node in model.graph.node if node.op_type == "Concat"]
+        place = list(model.graph.node).index(concat)
+        concat.input[list(concat.input).index(name)] = f"{name}_dq"
+        pair = [
+            onnx.helper.make_node("QuantizeLinear", [name, scale, nothing], [f"{name}_q"], name=f"{name}_q"),
+            onnx.helper.make_node("DequantizeLinear", [f"{name}_q", scale, nothing], [f"{name}_dq"], name=f"{name}_dq"),
+        ]
+        for offset, node in enumerate(pair):
+            model.graph.node.insert(place + offset, node)
+    onnx.save(model, folder / "advised.onnx")
+    notes = Notes()
+    result = convert(int8(folder, "advised", None, folder / "advised.onnx"), notes)
+    (told,) = [text for text in notes.texts if text.startswith("A5-concat-scales")]
+    assert told.startswith("A5-concat-scales at joined: Concat joins tensors of unequal scales")
+    assert told.endswith("Give all inputs of a Concat one scale, or quantize behind it.")
+    assert told in result.manifest.warnings

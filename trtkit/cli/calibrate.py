@@ -170,8 +170,10 @@ def _facts(result: CalibrationResult) -> Any:
             if names := getattr(result.cache, what):
                 more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
                 rows.append(("", f"{len(names)} {what}: {', '.join(names[:_NAMED])}{more}"))
-    if report.samples or report.held_out:
+    if report.samples:
         rows.append(("samples", f"{report.samples} for calibration, {report.held_out} held out; {report.where}"))
+    elif report.held_out:
+        rows.append(("samples", f"{report.held_out}, on which the cache's scales were tried; {report.where}"))
     if left_out := left_out_text(report.data):
         rows.append(("skipped", Text(left_out, "yellow")))
     if result.cache is None:
@@ -198,12 +200,16 @@ def _methods(result: CalibrationResult) -> Any:
         shown.add_row(
             mark + found.method,
             _number(got.get("sqnr_db"), 2),
-            f"{_number(got.get('sqnr_low_db'), 1)}…{_number(got.get('sqnr_high_db'), 1)}",
+            _interval(got.get("sqnr_low_db"), got.get("sqnr_high_db"), 1),
             _number(got.get("centred_sqnr_db"), 2),
             _number(got.get("top1_agreement"), 3),
-            f"{_number(got.get('top1_low'), 3)}…{_number(got.get('top1_high'), 3)}",
+            _interval(got.get("top1_low"), got.get("top1_high"), 3),
         )
     return shown
+
+
+def _interval(low: float | None, high: float | None, digits: int) -> str:
+    return "–" if low is None or high is None else f"{low:.{digits}f}…{high:.{digits}f}"
 
 
 def _number(value: float | None, digits: int) -> str:

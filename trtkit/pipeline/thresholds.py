@@ -54,7 +54,12 @@ def calibrated(
     assert how.data is not None
     request = _request(exported, source, how, dtype, checkpoint)
     listener.stage(f"Calibrating {source.name}")
-    report = calibrate(exported.model, reference, placement, request, scratch, _hearing(listener))
+    try:
+        report = calibrate(exported.model, reference, placement, request, scratch, _hearing(listener))
+    except BaseException:
+        if checkpoint.exists():
+            listener.note(f"{checkpoint} keeps what was collected; the same command with --resume continues from it")
+        raise
     for name in report.dead[:3]:
         listener.note(f"tensor {name} was zero in every sample: its scale is a guess")
     preprocessing = request.data.preprocessing

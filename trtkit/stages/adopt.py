@@ -45,9 +45,9 @@ def adopt(exported: ExportedModel, path: Path, precision: str, note: Callable[[s
     by_rule: dict[str, list[Breach]] = {}
     for breach in check(exported.model):
         by_rule.setdefault(breach.rule, []).append(breach)
-    for found in by_rule.values():
-        if not found[0].fatal:
-            note(f"{_counted(found)}. {found[0].way_out}")
+    advice = [f"{_counted(found)}. {found[0].way_out}" for found in by_rule.values() if not found[0].fatal]
+    for text in advice:
+        note(text)
     fatal = [found for found in by_rule.values() if found[0].fatal]
     if fatal:
         hints = (f"{found[0].rule}: {found[0].way_out}" if len(fatal) > 1 else found[0].way_out for found in fatal)
@@ -58,7 +58,7 @@ def adopt(exported: ExportedModel, path: Path, precision: str, note: Callable[[s
     onnx = io.save(
         exported.model, path, name=source.name, precision=precision, parents=parents, transforms=exported.transforms
     )
-    return CastModel(onnx, exported.original or path, source)
+    return CastModel(onnx, exported.original or path, source, notes=tuple(advice))
 
 
 def _counted(found: Sequence[Breach]) -> str:
