@@ -42,6 +42,8 @@ class Capabilities:
         way_out: what to do about the first of these, a sentence; ``None`` when nothing is wrong.
         refused: build options that the family cannot honour (field name of :class:`BuildOptions` → the reason).
         refused_precisions: precisions that this version cannot build (``int8`` → the reason).
+        refused_exports: what cannot be shown of an engine: ``profile``, ``layer_info``, or with ``@cuda`` behind it for
+            that kind of device alone → the reason.
         lowest_targets: the lowest compute capability that has a data type in hardware (``fp8`` → ``8.9``).
         targets: compute capabilities that can be built for without such a GPU, lowest first.
         default_targets: the targets used when none is asked for (``("current",)``: the GPU of this machine).
@@ -61,6 +63,7 @@ class Capabilities:
     way_out: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
     refused_precisions: dict[str, str] = field(default_factory=dict)
+    refused_exports: dict[str, str] = field(default_factory=dict)
     lowest_targets: dict[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     default_targets: tuple[str, ...] = ()
@@ -92,6 +95,10 @@ class Capabilities:
         """The inverse of :meth:`to_json`."""
         tuples = {name: tuple(value[name]) for name in ("targets", "default_targets", "notes")}
         return cls(**{**value, **tuples, "gpus": tuple(Gpu(**gpu) for gpu in value["gpus"])})
+
+    def refuses_export(self, what: str, kind: str) -> str | None:
+        """Why ``profile`` or ``layer_info`` cannot be had on this kind of device; ``None`` where it can."""
+        return self.refused_exports.get(what) or self.refused_exports.get(f"{what}@{kind}")
 
     def check(self, options: BuildOptions) -> None:
         """Refuse what this family cannot honour, instead of ignoring it.

@@ -38,7 +38,10 @@ class NullBackend:
     def capabilities(self) -> Capabilities:
         """Everything is possible where nothing is done."""
         version = f"{__version__}.0"
-        return Capabilities(self.family, version, device="nothing", on_cpu=True, targets=("0.0",))
+        shown = dict.fromkeys(("profile", "layer_info"), "there is nothing inside its plans")
+        return Capabilities(
+            self.family, version, device="nothing", on_cpu=True, targets=("0.0",), refused_exports=shown
+        )
 
     def build(self, onnx: Path, plan: Path, options: BuildOptions, report: Reporter) -> BuildOutcome:
         """Write down what goes in and out."""

@@ -39,6 +39,7 @@ _DTYPES = {
     "tensor(string)": "object",
 }
 _NOT_HERE = "ONNX Runtime executes the ONNX file itself and builds no engine"
+_HOST_ONLY = "its profiler sees the host launch a node and not the GPU execute it"
 
 
 class OrtBackend:
@@ -74,11 +75,17 @@ class OrtBackend:
         refused = {name: _NOT_HERE for name in BuildOptions.__dataclass_fields__ if name not in ("profile", "tf32")}
         if device == "CPU":
             refused["tf32"] = "there is no TF32 arithmetic on a CPU"
+        shown = {"layer_info": "it executes the ONNX graph itself and builds no engine to look into"}
+        if device != "CPU":
+            shown["profile"] = (
+                "its profiler sees the host launch a node, not the GPU execute it; it can on --device cpu"
+            )
         return Capabilities(
             version=version,
             refused=refused,
             suffix=".onnx",
             on_cpu=True,
+            refused_exports={"layer_info": _NOT_HERE, "profile@cuda": _HOST_ONLY},
             device=device,
             notes=tuple(notes),
             **common,
@@ -172,7 +179,11 @@ class OrtRunner:
 
 
 def session(
-    onnx: Path | bytes, load: LoadOptions | None = None, *, cuda_options: Mapping[str, Any] | None = None
+    onnx: Path | bytes,
+    load: LoadOptions | None = None,
+    *,
+    cuda_options: Mapping[str, Any] | None = None,
+    profile: Path | None = None,
 ) -> Any:
     """An inference session on the CPU, or on CUDA with the CPU behind it.
 
@@ -183,6 +194,7 @@ def session(
         onnx: the model's file, or its bytes.
         load: ``optimize``, ``threads``, ``affinity`` and ``spinning`` of it.
         cuda_options: those of the CUDA provider; ``None`` keeps to the CPU.
+        profile: how the name of ONNX Runtime's own profile begins; ``None`` for no profile, which costs time.
 
     Raises:
         BackendUnavailableError: ONNX Runtime is missing.
@@ -205,6 +217,8 @@ def session(
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(load.spinning)))
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     options.intra_op_num_threads = load.threads or own
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     if len(load.affinity) == options.intra_op_num_threads > 1:
         # The calling thread is the first of the pool and is not pinned by ONNX Runtime, which counts from 1.
         pool = ";".join(str(processor + 1) for processor in load.affinity[1:])

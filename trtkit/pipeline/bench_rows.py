@@ -44,6 +44,7 @@ class Row:
         seconds: the longest that one attempt may take; ``None`` for no limit.
         output: folder of the files, and ``stem`` how their names begin.
         resume: whether an interrupted sweep is continued.
+        after: is called with every full measurement once it is saved; ``None`` for nothing.
     """
 
     sweep: Sweep
@@ -57,6 +58,7 @@ class Row:
     limit_because: str = "--sweep-limit"
     seconds: float | None = None
     resume: bool = True
+    after: Callable[[Prepared, Target, BenchResult], None] | None = None
 
     @property
     def state_path(self) -> Path:
@@ -168,6 +170,8 @@ def _attempt(
         return Attempt(batch, "probed", None, "", estimate, available)
     path = row.result_path(batch)
     write_json(path, result.to_json())
+    if row.after is not None:
+        row.after(prepared, row.target, result)
     return Attempt(batch, "measured", None, "", estimate, available, result.throughput_images_per_s, path.name)
 
 

@@ -6,37 +6,38 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trtkit import __version__, worker
 from trtkit.arguments import check_argument
-from trtkit.artifacts.bench_settings import MODES, BenchSettings
+from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import worker_env
 from trtkit.artifacts.files import json_ready, sha256_file, sha256_json
 from trtkit.artifacts.sweep import Sweep
-from trtkit.errors import UsageError
 from trtkit.measurement.memory import host_available_bytes
+from trtkit.pipeline.bench_choices import Batches, batches_of, modes_of
+from trtkit.pipeline.bench_exporting import Exports, check_exports, export_layers, export_runs
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_given import GivenPlan
 from trtkit.pipeline.bench_measure import measuring
 from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult, Failure, Run
 from trtkit.pipeline.bench_rows import Measure, Row, attempt_seconds, run_row
-from trtkit.pipeline.bench_subjects import BatchRange, Prepared, is_plan
+from trtkit.pipeline.bench_subjects import Prepared, is_plan
 from trtkit.pipeline.bench_supply import Supply
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.stages.plan_cache import PlanCache, cache_folder
 
 __all__ = ["bench"]
 
-_USUAL = {"cpu": 1, "cuda": 32}
-_DEFAULT_MODE = {"cpu": "compute", "cuda": "compute-graph"}
-_LADDER_TOP = 2**16
-
 
 def bench(
-    request: BenchmarkRequest, listener: Listener | None = None, *, measure: Measure | None = None
+    request: BenchmarkRequest,
+    listener: Listener | None = None,
+    *,
+    exports: Exports | None = None,
+    measure: Measure | None = None,
 ) -> BenchmarkResult:
     """Measure a plan, an ONNX file or a definition; every measurement is written as soon as it is made.
 
@@ -45,6 +46,7 @@ def bench(
     Args:
         request: what to measure.
         listener: is told what goes on; ``None`` for silence.
+        exports: files for other tools; ``None`` for none.
         measure: makes one measurement; ``None`` for the real one, in a worker.
 
     Raises:
@@ -52,7 +54,7 @@ def bench(
     """
     started = time.perf_counter()
     check_argument("bench", "request", request, BenchmarkRequest)
-    listener = listener or Silence()
+    listener, exports = listener or Silence(), exports or Exports()
     runs: list[Run] = []
     sweeps: list[Sweep] = []
     failures: list[Failure] = []
@@ -61,12 +63,17 @@ def bench(
         supply = _supply(request, cache, listener, stack)
         listener.stage("Looking for an engine family")
         places, why = targets(supply.family(), request.devices)
+        check_exports(exports, places)
         do = measure or measuring(request, cache, listener)
-        for row in _rows(request, supply, places, listener):
-            found = run_row(row, do, listener)
+        rows = tuple(_rows(request, supply, places))
+        several = len(rows) > 1 or len(rows[0].sweep.batches) != 1
+        after = export_layers(exports, request, several=several)
+        for row in rows:
+            found = run_row(replace(row, after=after), do, listener)
             runs += found.runs
             sweeps += [found.sweep] if found.sweep.is_ladder or len(found.sweep.batches) > 1 else []
             failures += found.failures
+    export_runs(exports, runs)
     if failures and not runs:
         raise failures[0].error
     return BenchmarkResult(tuple(runs), tuple(sweeps), tuple(failures), why, time.perf_counter() - started)
@@ -86,12 +93,10 @@ def _supply(
     return Supply(request, cache, listener)
 
 
-def _rows(
-    request: BenchmarkRequest, supply: GivenPlan | Supply, places: tuple[Target, ...], listener: Listener
-) -> Iterator[Row]:
+def _rows(request: BenchmarkRequest, supply: GivenPlan | Supply, places: tuple[Target, ...]) -> Iterator[Row]:
     """One row for each precision, device and mode; all that contradicts itself is refused before the first."""
-    modes = {target.device: _modes(request, target) for target in places}
-    plans = {target.device: _batches(request, supply.batches(target), target) for target in places}
+    modes = {target.device: modes_of(request, target) for target in places}
+    plans = {target.device: batches_of(request, supply.batches(target), target) for target in places}
     for precision in supply.precisions():
         for target in places:
             prepare = _preparing(request, supply, target, precision, plans[target.device])
@@ -99,63 +104,8 @@ def _rows(
                 yield _row(request, supply, target, precision, mode, plans[target.device], prepare)
 
 
-@dataclass(frozen=True)
-class _Batches:
-    """The batches of a row: a list, or (empty) a ladder from ``low`` to ``limit``."""
-
-    listed: tuple[int, ...]
-    low: int
-    limit: int | None
-    because: str
-
-
-def _batches(request: BenchmarkRequest, allowed: BatchRange, target: Target) -> _Batches:
-    if request.ladder:
-        limits = [(_LADDER_TOP, f"no batch above {_LADDER_TOP} is tried without --sweep-limit")]
-        if request.sweep_limit is not None:
-            limits = [(request.sweep_limit, "--sweep-limit")]
-        if allowed.high is not None:
-            limits.append((allowed.high, allowed.because))
-        limit, because = min(limits)
-        if limit < allowed.low:
-            raise UsageError(
-                f"--sweep-limit {limit} is below {allowed.low}, the smallest batch: {allowed.because}.",
-                hint="Raise it, or leave it out.",
-            )
-        if request.profile == "shared" and request.sweep_limit is None and allowed.high is None:
-            raise UsageError(
-                "One engine for all batches of a ladder needs to know the largest.",
-                hint="Add --sweep-limit N, or leave --profile shared out.",
-            )
-        return _Batches((), allowed.low, limit, because)
-    listed = request.batches or (allowed.usual or _USUAL[target.device.kind],)
-    for batch in listed:
-        if batch < allowed.low or (allowed.high is not None and batch > allowed.high):
-            shown = f"{allowed.low} to {allowed.high}" if allowed.high != allowed.low else f"{allowed.low} alone"
-            raise UsageError(
-                f"Batch {batch} is not possible, {shown} is: {allowed.because}.", hint="Give a batch that is possible."
-            )
-    return _Batches(listed, allowed.low, None, "")
-
-
-def _modes(request: BenchmarkRequest, target: Target) -> tuple[str, ...]:
-    kind = target.device.kind
-    possible = tuple(MODES) if kind == "cuda" else ("compute",)
-    if request.modes == ("all",):
-        return possible
-    if "all" in request.modes:
-        raise UsageError("--mode all is every mode that there is.", hint="Give all alone, or a list.")
-    for mode in request.modes:
-        if mode not in possible:
-            raise UsageError(
-                f"There is no mode {mode} on the {target.device}: nothing is copied to it, and nothing captured.",
-                hint="Give --mode compute or all, or a GPU with --device.",
-            )
-    return request.modes or (_DEFAULT_MODE[kind],)
-
-
 def _preparing(
-    request: BenchmarkRequest, supply: GivenPlan | Supply, target: Target, precision: str, batches: _Batches
+    request: BenchmarkRequest, supply: GivenPlan | Supply, target: Target, precision: str, batches: Batches
 ) -> Callable[[int], Prepared]:
     """Batch → artifact; an engine for each batch, or one for all."""
     made: dict[int, Prepared] = {}
@@ -178,7 +128,7 @@ def _row(
     target: Target,
     precision: str,
     mode: str,
-    batches: _Batches,
+    batches: Batches,
     prepare: Callable[[int], Prepared],
 ) -> Row:
     kind, can = target.device.kind, target.can
