@@ -19,7 +19,7 @@ def percentile(values: Sequence[float] | np.ndarray, percent: float) -> float:
     """The value that ``percent`` of the values do not exceed, by trtexec's rule, so that numbers can be compared.
 
     Ascending order, index ``max(n − 1 − int((1 − percent/100)·n), 0)`` (NVIDIA/TensorRT, samples/common):
-    always one of the values, never an interpolation. Its median of an even count is the upper of the middle two.
+    always one of the values, never an interpolation. Its median of an even count is the lower of the middle two.
 
     Raises:
         ValueError: no values, or a percentage outside 0..100.

@@ -34,7 +34,7 @@ _SIGNS: dict[str, tuple[str, ...]] = {
     "device_memory": (
         r"out of memory|OutOfMemory|OUT_OF_MEMORY|CUDA (failure|error) 2\b|cudaErrorMemoryAllocation|CUDA_ERROR_OUT",
         r"allocat\w* (failed|failure|error)|failed to allocate|run-time allocation failed|STATUS_ALLOC_FAILED",
-        r"BFCArena|bfc_arena|device memory",
+        r"BFCArena|bfc_arena|device memory|GPU memory could not be allocated",
     ),
 }
 

@@ -217,7 +217,7 @@ def other_precision(result: BenchResult) -> Finding | None:
         return None
     return Finding(
         "other-precision",
-        f"{asked} was asked, {observed} was observed: {result.subject.proof or 'see the plan’s manifest'}.",
+        f"Asked was {asked}, observed is {observed}: {(result.subject.proof or 'see the manifest').rstrip('.')}.",
         "Quote it as what was observed.",
         {"asked": asked, "observed": observed},
     )
