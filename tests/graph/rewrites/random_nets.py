@@ -94,6 +94,11 @@ class Writer:
         elif kind == "residual":
             branch = self.conv(x, kernel=1, outputs=c)
             self.name = self.put("Add", [x, branch])
+        elif kind == "dead":
+            self.put("Mul", [self.put("Relu", [x]), self.stored(2)])
+        elif kind == "computed":
+            factor = self.put("Transpose", [self.normal(1, 1, c, 1)], perm=[0, 2, 3, 1])
+            self.name = self.put("Mul", [x, factor])
         else:
             self.name = self.put("Relu", [x])
 
@@ -111,7 +116,7 @@ class Writer:
 
 
 BLOCKS = tuple(
-    "conv strided groups norm arithmetic lrn pool pad idle swish turned parallel residual relu".split(" ")  # noqa: SIM905
+    "conv strided groups norm arithmetic lrn pool pad idle swish turned parallel residual dead computed relu".split(" ")  # noqa: SIM905
 )
 
 

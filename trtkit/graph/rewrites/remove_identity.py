@@ -17,7 +17,7 @@ from trtkit.graph.rewrites.base import Edit, Rewrite
 from trtkit.graph.rewrites.view import GraphView, attributes_of
 from trtkit.graph.rewrites.windows import window_of
 
-__all__ = ["RemoveIdentity"]
+__all__ = ["RemoveIdentity", "bypass"]
 
 _SAME_SHAPE = ("Reshape", "Flatten", "Expand", "Squeeze", "Unsqueeze")
 _OF_MANY = ("Concat", "Sum", "Max", "Min", "Mean")
@@ -36,7 +36,11 @@ class RemoveIdentity(Rewrite):
         """See :meth:`Rewrite.edits`."""
         for node in graph.nodes:
             source = _passed(graph, node)
-            edit = _bypass(graph, self.name, node, source) if source is not None else None
+            edit = (
+                bypass(Edit(graph, self.name, node, [node], f"{node.op_type} passes {source} on"), source)
+                if source is not None
+                else None
+            )
             if edit is not None:
                 yield edit
 
@@ -103,16 +107,19 @@ def _neutral(graph: GraphView, node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _bypass(graph: GraphView, rewrite: str, node: onnx.NodeProto, source: str) -> Edit | None:
-    target = node.output[0]
-    edit = Edit(graph, rewrite, node, [node], f"{node.op_type} passes {source} on")
+def bypass(edit: Edit, source: str) -> Edit | None:
+    """Complete an edit that removes its anchor, whose first output is ``source``.
+
+    ``None`` where that cannot be: the graph shows both tensors, or no node makes ``source``.
+    """
+    graph, target = edit.graph, str(edit.anchor.output[0])
     if not graph.is_visible(target):
         edit.renamed[target] = source
         return edit
     maker = graph.makers.get(source)
     if maker is None or graph.is_visible(source):
         return None
-    edit.removed = [maker, node]
+    edit.removed = [maker, *edit.removed]
     made = edit.carry_on(maker, maker.input)
     made.output[:] = [target if name == source else name for name in maker.output]
     edit.renamed[source] = target

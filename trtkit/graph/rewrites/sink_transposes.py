@@ -20,6 +20,7 @@ import numpy.typing as npt
 import onnx
 
 from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site
+from trtkit.graph.rewrites.remove_identity import bypass
 from trtkit.graph.rewrites.view import GraphView, attributes_of
 from trtkit.graph.rewrites.windows import set_attribute
 
@@ -79,14 +80,13 @@ def _merged(graph: GraphView, rewrite: str, node: onnx.NodeProto) -> Edit | None
     if first is None or second is None:
         return None
     permutation = [first[1][axis] for axis in second[1]]
-    source, target = str(first[0].input[0]), str(node.output[0])
+    source = str(first[0].input[0])
     edit = Edit(graph, rewrite, node, [node], f"two transposes as {permutation}")
     if graph.only_user(node.input[0]) is not None:
         edit.removed = [first[0], node]
-    if permutation == sorted(permutation) and not graph.is_visible(target):
-        edit.renamed[target] = source
-    else:
-        set_attribute(edit.carry_on(node, [source]), "perm", permutation)
+    if permutation == sorted(permutation) and (gone := bypass(edit, source)) is not None:
+        return gone
+    set_attribute(edit.carry_on(node, [source]), "perm", permutation)
     return edit
 
 
