@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from tests.graph.rewrites.oracle import net, node, normal, ops
+from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.errors import RunError, UsageError
 from trtkit.graph import io, rewrites
 from trtkit.graph.rewrites import ALL
@@ -85,6 +86,17 @@ def test_files_and_real_inputs(tmp_path):
     assert report.samples[-1] == "real inputs"
     same, _ = rewrite(model, tmp_path / "none.onnx", tmp_path, RewriteOptions(()))
     assert same is model and not (tmp_path / "none.onnx").exists()
+
+
+def test_images_as_uint8_are_checked_against_normalised_ones(tmp_path):
+    imagenet = Preprocessing(32, (16, 16), "RGB", (124.0, 116.0, 104.0), (58.0, 57.0, 57.0))
+    names = ("uint8_nhwc_input", "fold_batchnorm", "lrn_band")
+    result, report = rewrite_model(small(), tmp_path, RewriteOptions(names, preprocessing=imagenet))
+    assert report.names == names and all(item.difference < item.limit for item in report.kept)
+    (given,) = io.specs(result)[0]
+    assert (given.dtype, given.shape) == ("uint8", ("N", 16, 16, 3))
+    # The convolution is padded, so the mean stays in front of it, and the factor is folded.
+    assert ops(result)[:4] == ["Cast", "Transpose", "Sub", "Conv"]
 
 
 def test_a_replay_makes_the_same_model(tmp_path):

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.artifacts.samples import SamplePlan
 from trtkit.environment import cpu_name
 from trtkit.errors import BackendUnavailableError, RunError
 from trtkit.graph.rewrites.equality import difference, judge
+from trtkit.graph.rewrites.uint8_nhwc_input import channel_axis, normalized
 from trtkit.worker.protocol import Reporter
 
 __all__ = ["check"]
 
-Feeds = list[dict[str, np.ndarray]]
+
+@dataclass(frozen=True)
+class _Feed:
+    """One case: arrays as the source takes them, and as pixels where a rewritten model may take those."""
+
+    arrays: dict[str, np.ndarray]
+    pixels: dict[str, np.ndarray]
 
 
 def check(
@@ -28,6 +37,8 @@ def check(
     softmax_axes: dict[str, int],
     precision: str = "fp32",
     data: str | None = None,
+    images: bool = False,
+    preprocessing: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run the source without and with ONNX Runtime's optimizations, then every rewritten model without, and compare.
 
@@ -40,6 +51,9 @@ def check(
         softmax_axes: output → axis, for outputs that are a Softmax's.
         precision: the numbers inside the models, ``fp32`` or ``fp16``.
         data: an .npz file with one real batch, an array for every input, as a further case.
+        images: some rewritten models take uint8 images, channels last: then those inputs are drawn as pixels, and the
+            others get them normalised; ``data`` is not used.
+        preprocessing: the normalisation, a :class:`~trtkit.artifacts.preprocessing.Preprocessing` as JSON.
 
     Returns:
         ``own`` (what the optimizations moved; ``None`` if not finite), ``cases``, ``where``, and ``checks``: for each
@@ -50,11 +64,15 @@ def check(
         RunError: the source does not run.
     """
     plan = SamplePlan.from_json(samples)
-    feeds: Feeds = [plan.feeds(case) for case in plan.cases]
+    feeds = [_Feed(plan.feeds(case), {}) for case in plan.cases]
     labels = [case.label for case in plan.cases]
-    if data is not None:
+    if images:
+        settings = Preprocessing.from_json(preprocessing) if preprocessing is not None else None
+        for index, feed in enumerate(feeds):
+            _draw_pixels(feed, [plan.seed, index], settings)
+    elif data is not None:
         with np.load(data) as real:
-            feeds.append({name: real[name] for name in real.files})
+            feeds.append(_Feed({name: real[name] for name in real.files}, {}))
         labels.append("real inputs")
     steps = len(rewritten) + 2
     report.progress("Checking rewrites", 0, steps)
@@ -79,7 +97,18 @@ def check(
     return {"own": own, "cases": labels, "where": f"ONNX Runtime on {cpu_name()}", "checks": checks}
 
 
-def _outputs(file: Path, feeds: Feeds, *, optimized: bool) -> dict[str, np.ndarray]:
+def _draw_pixels(feed: _Feed, seed: list[int], preprocessing: Preprocessing | None) -> None:
+    """Replace floating-point images by uniform pixels, normalised for those who take floating-point numbers."""
+    rng = np.random.default_rng(seed)
+    for name, values in feed.arrays.items():
+        axis = channel_axis(values.shape) if values.dtype.kind == "f" else None
+        if axis is not None:
+            shape = values.shape if axis == 3 else tuple(values.shape[place] for place in (0, 2, 3, 1))
+            feed.pixels[name] = rng.integers(0, 256, shape).astype(np.uint8)
+            feed.arrays[name] = normalized(feed.pixels[name], axis, preprocessing).astype(values.dtype)
+
+
+def _outputs(file: Path, feeds: list[_Feed], *, optimized: bool) -> dict[str, np.ndarray]:
     """``CASE/OUTPUT`` → array, from a session of its own that is gone afterwards."""
     try:
         import onnxruntime as ort
@@ -98,8 +127,10 @@ def _outputs(file: Path, feeds: Feeds, *, optimized: bool) -> dict[str, np.ndarr
     try:
         session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_outputs()]
-        for index, case in enumerate(feeds):
-            values = session.run(names, case)
+        as_pixels = {value.name for value in session.get_inputs() if value.type == "tensor(uint8)"}
+        for index, feed in enumerate(feeds):
+            pixels = {name: value for name, value in feed.pixels.items() if name in as_pixels}
+            values = session.run(names, {**feed.arrays, **pixels})
             found.update({f"{index}/{name}": np.asarray(value) for name, value in zip(names, values, strict=True)})
     except Exception as error:  # ONNX Runtime raises pybind-made classes that share no base but Exception
         raise RunError(

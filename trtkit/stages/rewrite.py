@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtkit import worker
 from trtkit.artifacts.model import OnnxModel, TensorSpec
+from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.rewrites import AppliedRewrite, RewriteReport, Site
 from trtkit.artifacts.samples import SampleCase, SamplePlan
@@ -37,6 +38,7 @@ class RewriteOptions:
         profile: shapes of the samples; ``None`` takes the model's fixed ones and batches of 1, 3 and 8.
         input_std, seed: of the seeded inputs.
         data: an .npz file with one batch of real inputs, an array for every input.
+        preprocessing: the normalisation that ``uint8_nhwc_input`` moves into the graph.
         check: whether results are checked. Only a replay of rewrites that were checked before may leave it out.
     """
 
@@ -47,6 +49,7 @@ class RewriteOptions:
     input_std: float = 1.0
     seed: int = 0
     data: Path | None = None
+    preprocessing: Preprocessing | None = None
     check: bool = True
 
 
@@ -149,18 +152,18 @@ def _apply(
 ) -> tuple[onnx.ModelProto, list[_Candidate]]:
     """Apply rewrites one on top of the other; each that changes something leaves a file."""
     from trtkit.graph import io
-    from trtkit.graph.rewrites import ALL
+    from trtkit.graph.rewrites import named
 
     candidates: list[_Candidate] = []
-    for name in names:
-        made = ALL[name].apply(model, only=(options.only or {}).get(name))
+    for item in named(names, options.preprocessing):
+        made = item.apply(model, only=(options.only or {}).get(item.name))
         if not made.modified:
             continue
         model = made.model
-        file = scratch / f"{len(candidates)}_{name}.onnx"
+        file = scratch / f"{len(candidates)}_{item.name}.onnx"
         if options.check:
-            io.save(model, file, name=name, precision="fp32")
-        candidates.append(_Candidate(name, made.sites, file))
+            io.save(model, file, name=item.name, precision="fp32")
+        candidates.append(_Candidate(item.name, made.sites, file))
     return model, candidates
 
 
@@ -174,6 +177,7 @@ def _check(
 ) -> dict[str, Any]:
     from trtkit.graph import io
     from trtkit.graph.outputs import softmax_axes
+    from trtkit.graph.rewrites import named
 
     inputs, _ = io.specs(model)
     answer = worker.run(
@@ -185,6 +189,8 @@ def _check(
             "softmax_axes": softmax_axes(model),
             "precision": precision,
             "data": str(options.data.absolute()) if options.data else None,
+            "images": any(item.changes_interface for item in named([item.name for item in candidates])),
+            "preprocessing": options.preprocessing.to_json() if options.preprocessing else None,
         },
         what="the check of the rewritten model",
         on_event=on_event,

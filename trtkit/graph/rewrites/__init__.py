@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 
+from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.errors import UsageError
 from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site, made_by
 from trtkit.graph.rewrites.fc_as_conv import FcAsConv
@@ -22,12 +23,14 @@ from trtkit.graph.rewrites.remove_identity import RemoveIdentity
 from trtkit.graph.rewrites.sink_transposes import SinkTransposes
 from trtkit.graph.rewrites.split_groups import SplitGroups
 from trtkit.graph.rewrites.stem_space_to_depth import StemSpaceToDepth, StemSpaceToDepth16
+from trtkit.graph.rewrites.uint8_nhwc_input import Uint8NhwcInput
 
 __all__ = ["ALL", "SAFE", "Edit", "Rewrite", "RewriteResult", "Site", "apply_all", "made_by", "named", "safe"]
 
 ALL: dict[str, Rewrite] = {
     rewrite.name: rewrite
     for rewrite in (
+        Uint8NhwcInput(),
         FoldConstants(),
         RemoveIdentity(),
         RemoveDead(),
@@ -77,8 +80,12 @@ def safe(target: str) -> tuple[str, ...]:
     return tuple(name for name in ALL if name in chosen)
 
 
-def named(names: Sequence[str]) -> tuple[Rewrite, ...]:
+def named(names: Sequence[str], preprocessing: Preprocessing | None = None) -> tuple[Rewrite, ...]:
     """The rewrites of these names, in their order.
+
+    Args:
+        names: keys of :data:`ALL`.
+        preprocessing: what ``uint8_nhwc_input`` puts into the graph; ``None`` puts no normalisation there.
 
     Raises:
         UsageError: a name is unknown, or is there twice.
@@ -93,11 +100,16 @@ def named(names: Sequence[str]) -> tuple[Rewrite, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"The rewrite {twice[0]!r} is there twice.", hint="Name each rewrite once.")
-    return tuple(ALL[name] for name in names)
+    images = Uint8NhwcInput(preprocessing)
+    return tuple(images if name == images.name else ALL[name] for name in names)
 
 
 def apply_all(
-    model: onnx.ModelProto, names: Sequence[str], *, only: Mapping[str, Collection[str]] | None = None
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    *,
+    only: Mapping[str, Collection[str]] | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> tuple[onnx.ModelProto, tuple[Site, ...]]:
     """Apply rewrites one after another.
 
@@ -105,6 +117,7 @@ def apply_all(
         model: prepared, weights inside; it is not changed.
         names: of the rewrites, in the order in which they are applied.
         only: rewrite → names of anchors; a rewrite that is missing there is applied wherever it fits.
+        preprocessing: as for :func:`named`.
 
     Returns:
         The new model (``model`` itself where nothing changed), and every site.
@@ -114,7 +127,7 @@ def apply_all(
         ModelError: shape inference finds a contradiction in the model.
     """
     sites: list[Site] = []
-    for rewrite in named(names):
+    for rewrite in named(names, preprocessing):
         result = rewrite.apply(model, only=(only or {}).get(rewrite.name))
         if result.modified:
             model = result.model
