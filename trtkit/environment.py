@@ -25,6 +25,7 @@ PACKAGES = (
     "polygraphy",
     "tensorrt",
     "tensorrt-rtx-cu13",
+    "cuda-bindings",
     "safetensors",
     "nvidia-ml-py",
 )

@@ -248,4 +248,9 @@ class Cuda:
                 f"{what}. This process can do nothing more on the GPU.",
                 hint="Run it again: every measurement has its own process. If it fails again, suspect the plan.",
             )
+        if name == "cudaErrorInsufficientDriver":
+            return RunError(
+                f"{what}.",
+                hint="Update the driver (CUDA 13 needs 580 or newer), or run: pip install 'cuda-bindings<13'.",
+            )
         return RunError(f"{what}.", hint="Check the driver and the GPU with trtkit doctor and nvidia-smi.")
