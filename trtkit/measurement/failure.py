@@ -27,7 +27,7 @@ _SIGNS: dict[str, tuple[str, ...]] = {
     ),
     "workspace": (r"workspace|scratch (memory|size)|setMaxWorkspaceSize",),
     "host_memory": (
-        r"host memory|pinned memory|cu(da)?(Mem)?(MallocHost|HostAlloc|AllocHost)",
+        r"host memory|host has no memory|pinned memory|cu(da)?(Mem)?(MallocHost|HostAlloc|AllocHost)",
         r"\bMemoryError\b|Unable to allocate|bad_alloc|posix_memalign|Cannot allocate memory",
         r"killed by SIGKILL|DefaultCPUAllocator",
     ),
@@ -39,13 +39,17 @@ _SIGNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def classify(error: TrtkitError) -> str:
+def classify(error: TrtkitError, *, on_cpu: bool = False) -> str:
     """One of :data:`REASONS`, from what the error and the vendor's last lines say; ``other`` if they say nothing known.
 
     The message is asked first: the log also holds what went well, or earlier attempts.
+
+    Args:
+        error: what the attempt raised.
+        on_cpu: whether it ran on a CPU, whose memory is the host's.
     """
     for text in (error.message, "\n".join(error.log)):
         for reason, signs in _SIGNS.items():
             if any(re.search(sign, text, re.IGNORECASE) for sign in signs):
-                return reason
+                return "host_memory" if on_cpu and reason == "device_memory" else reason
     return "other"
