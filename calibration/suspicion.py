@@ -16,8 +16,9 @@ from calibration.source import Batch
 from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.errors import CalibrationError
+from trtkit.graph.input_normalization import InputNormalization
 
-__all__ = ["colour_of", "suspect"]
+__all__ = ["colour_of", "contradictions", "suspect"]
 
 _NAMES_SHOWN = 3
 _FEWEST_FOR_COLOUR = 16
@@ -42,6 +43,32 @@ def suspect(
     warnings: list[str] = []
     for spec in (inputs,) if isinstance(inputs, TensorSpec) else inputs:
         warnings += _suspect_input(looked_at, spec, preprocessing)
+    return warnings
+
+
+def contradictions(found: InputNormalization, preprocessing: Preprocessing) -> list[str]:
+    """Where a preprocessing contradicts what the model itself does to its input, one sentence each.
+
+    Args:
+        found: the mean that the model subtracts.
+        preprocessing: what images go through before they reach the model.
+    """
+    mean = ", ".join(f"{value:.4g}" for value in found.mean)
+    does = f"the model itself subtracts ({mean}) from its input, in {found.node!r}"
+    warnings = []
+    low, high = preprocessing.value_range
+    top = found.highest
+    if top is not None and not (-0.02 * top <= low and 0.5 * top <= high <= 1.05 * top):
+        way_out = "--preprocess none" if top == 255 else "a JSON file with mean 0, std 1 and scale 0.00392157"
+        warnings.append(
+            f"{does}: so it takes pixels from 0 to {top:g}, and the preprocessing hands it {low:.4g} to {high:.4g}. "
+            f"{way_out} gives it what it seems to want."
+        )
+    if found.channel_order is not None and found.channel_order != preprocessing.channel_order:
+        warnings.append(
+            f"{does}: that is ImageNet's mean in the order {found.channel_order}, and the preprocessing hands it "
+            f"{preprocessing.channel_order}."
+        )
     return warnings
 
 

@@ -211,3 +211,18 @@ def test_a_holdout_that_is_neither_share_nor_number_is_refused(folder: Path) -> 
     with pytest.raises(UsageError, match=r"holdout is 1\.5"):
         calibrate(request(folder, "none", holdout=1.5))
     assert not (folder / "none").exists()
+
+
+def test_a_mean_that_the_model_subtracts_itself_is_held_against_the_preprocessing(folder: Path) -> None:
+    model = inception()
+    model.graph.initializer.append(tensor("means", np.array([103.53, 116.28, 123.675], np.float32).reshape(1, 3, 1, 1)))
+    model.graph.node.insert(0, onnx.helper.make_node("Sub", ["pixels", "means"], ["x"], name="subtract"))
+    model.graph.input[0].name = "pixels"
+    onnx.save(model, folder / "pixels.onnx")
+    notes = Notes()
+    how = {"data": DataSpec(write_folder(folder / "some", 10)), "preprocess": "imagenet"}
+    wanted = replace(request(folder, "pixels", **how), source=SourceRequest(str(folder / "pixels.onnx")))
+    made = calibrate(wanted, notes)
+    told = [text for text in notes.texts if text.startswith("the model itself subtracts")]
+    assert len(told) == 2  # the range, and the order of the channels
+    assert made.report.warnings[:2] == tuple(told)

@@ -11,6 +11,7 @@ from calibration.image_input import layout_of, size_of
 from calibration.job_data import JobData
 from calibration.methods import methods_of
 from calibration.preprocess import load_preprocessing
+from calibration.suspicion import contradictions
 from trtkit import environment
 from trtkit.artifacts.calibration_report import CalibrationReport
 from trtkit.artifacts.calibration_table import CalibrationTable, TensorRange
@@ -54,6 +55,9 @@ def calibrated(
     assert how.data is not None
     request = _request(exported, source, how, dtype, checkpoint)
     listener.stage(f"Calibrating {source.name}")
+    odd = _contradictions(exported, request.data)
+    for text in odd:
+        listener.note(text)
     try:
         report = calibrate(exported.model, reference, placement, request, scratch, _hearing(listener))
     except BaseException:
@@ -82,7 +86,17 @@ def calibrated(
         transforms=exported.transforms,
         environment=environment.describe().to_json(),
     )
-    return table, report.made_by(command)
+    return table, replace(report, warnings=(*odd, *report.warnings)).made_by(command)
+
+
+def _contradictions(exported: ExportedModel, data: JobData) -> tuple[str, ...]:
+    """What the model itself does to an image input, where that contradicts the preprocessing."""
+    from trtkit.graph.input_normalization import input_normalization
+
+    if data.preprocessing is None or len(data.inputs) != 1:
+        return ()
+    found = input_normalization(exported.model, data.inputs[0].name)
+    return tuple(contradictions(found, data.preprocessing)) if found is not None else ()
 
 
 def measured(
