@@ -37,7 +37,7 @@ _CHECK_SHARE = 0.002  # looking at the samples may take this share of the time, 
 def warm_up(
     timed: Timed, settings: BenchSettings, clock: Clock = time.monotonic, *, cap_s: float = WARMUP_CAP_S
 ) -> dict[str, Any]:
-    """Run until ``settings.warmup_s`` have passed and two of the last three iterations were steady; then settle.
+    """Run until ``settings.warmup_s`` have passed and iterations no longer become faster; then settle.
 
     Just-in-time compilation shows as iterations many times as long as those after them. One at a time here: what is
     timed is the host's clock, which sees the compiler. After :meth:`Timed.settle` every graph that it captured is
@@ -64,8 +64,10 @@ def warm_up(
         timed.finish(0)
         now = clock()
         times.append(now - before)
+        if now - started < settings.warmup_s:
+            continue
         steady = _steady(times)
-        if now - started >= settings.warmup_s and (steady or now - started >= cap_s):
+        if steady or now - started >= cap_s:
             break
     timed.settle()
     again = settings.depth
@@ -172,11 +174,20 @@ def _compute_ms(rows: list[Iteration]) -> np.ndarray:
 
 
 def _steady(times: list[float]) -> bool:
-    """Whether two of the last three are near the fastest; one of them may be another process's doing."""
+    """Whether compiling is over: two of the last three are near the fastest, or a quarter is no faster than that before.
+
+    The first is known after two iterations, which matters where one takes seconds. The second holds on a machine so
+    busy that iterations of microseconds are never near the fastest of thousands.
+    """
     if len(times) < 2:
         return False
     limit = min(times) * (1 + STEADY_WITHIN)
-    return sum(seconds <= limit for seconds in times[-3:]) >= 2
+    if sum(seconds <= limit for seconds in times[-3:]) >= 2:
+        return True
+    window = max(3, len(times) // 4)
+    if len(times) < 2 * window:
+        return False
+    return float(np.median(times[-window:])) >= (1 - STEADY_WITHIN) * float(np.median(times[-2 * window : -window]))
 
 
 @contextmanager

@@ -163,9 +163,8 @@ def unsteady_warmup(result: BenchResult) -> Finding | None:
         return None
     return Finding(
         "warm-up-cut",
-        f"After {seconds_text(warmup.get('seconds'))} of warm-up the iterations were still not steady (two of three "
-        "within 20 % of the fastest).",
-        "Look for other work on this machine; measure again.",
+        f"After {seconds_text(warmup.get('seconds'))} of warm-up the iterations were still becoming faster.",
+        "Measure again with a longer --warmup; the runtime may still have been compiling.",
         {"seconds": warmup.get("seconds"), "last_ms": warmup.get("last_ms")},
     )
 
