@@ -43,7 +43,7 @@ class RewriteResult:
     """What a rewrite made.
 
     Attributes:
-        model: a new model; the source is unchanged.
+        model: a new model, or the source itself where nothing was changed.
         sites: where it was applied.
     """
 
@@ -164,6 +164,8 @@ class Rewrite(ABC):
         Raises:
             ModelError: shape inference finds a contradiction in the model.
         """
+        if not self._separate(GraphView(model), only):
+            return RewriteResult(model, ())
         result = onnx.ModelProto()
         result.CopyFrom(model)
         sites: list[Site] = []

@@ -27,7 +27,10 @@ class FoldBatchnorm(Rewrite):
         "BatchNormalization, and Mul, Div, Add, Sub by a number a channel, folded into the weights of the Conv, "
         "ConvTranspose or Gemm beside it"
     )
-    gains = "nothing where the engine folds it itself, as most do behind a Conv; a pass over the tensor elsewhere"
+    gains = (
+        "TensorRT-RTX 1.7 keeps a BatchNorm as generated code in each convolution: folded, ResNet-50 has 57 layers "
+        "instead of 63, torchvision's GoogLeNet 73 instead of 81; ONNX Runtime folds most itself"
+    )
 
     def edits(self, graph: GraphView) -> Iterator[Edit]:
         """See :meth:`Rewrite.edits`."""
