@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.bad_inputs import files, graphs, options, plans, weights
+from tests.bad_inputs import calibration, files, graphs, options, plans, weights
 from tests.bad_inputs.case import BadInput, onnx_file
 from tests.graph.models import relu
 from trtkit.cli.main import main
 from trtkit.errors import BackendUnavailableError, TrtkitError
 
 CASES = (
+    *calibration.CASES,
     *files.CASES,
     *graphs.CASES,
     *options.CASES,
@@ -57,7 +58,7 @@ def provoke(
     assert document["hint"].strip()
     assert seconds < SECONDS, f"the answer took {seconds:.1f} s"
     left = {path.relative_to(folder) for path in folder.rglob("*")} - before
-    assert not [path for path in left if ".part" in path.name or path.suffix == ".plan"]
+    assert not [path for path in left if ".part" in path.name or path.suffix == ".plan" or path.name == "out"]
     return {"code": code, **document}
 
 

@@ -57,8 +57,9 @@ def from_trt_cache(
     known = {name for node in graph.node for name in (*node.input, *node.output)} | {v.name for v in graph.input}
     found = trt_cache.match(cache, placement.tensors, known)
     if found.missing:
-        others = f" Of the cache's own names {len(found.unmatched)} are no tensors of this model." * bool(
-            found.unmatched
+        names = len(cache.scales) + len(cache.zero)
+        others = (
+            f" Of its {names} names {len(found.unmatched)} are no tensors of this model." if found.unmatched else ""
         )
         raise CalibrationError(
             f"The cache {path.name} has no scale for {len(found.missing)} of "
