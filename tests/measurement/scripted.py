@@ -134,9 +134,9 @@ def clean(**changes: Any) -> BenchResult:
         ),
         "timeline": timeline([10.0 + 0.001 * (i % 3) for i in range(300)]),
     }
-    whole = {name: value for name, value in changes.items() if not isinstance(value, dict)}
+    whole = {name: value for name, value in changes.items() if name not in parts or not isinstance(value, dict)}
     for name, fields in changes.items():
-        if isinstance(fields, dict):
+        if name not in whole:
             parts[name] = replace(parts[name], **fields)  # type: ignore[type-var]
     peak = {"peak_ops_per_s": 989.5e12, "peak_source": "NVIDIA H100 datasheet"}
     return BenchResult(**{**parts, **peak, **whole})
