@@ -102,6 +102,17 @@ def test_constants_weights_and_sizes_are_computed_beforehand():
     assert ops(applied(DEAD, result.model).model) == ["MatMul", "Reshape"]
 
 
+def test_shapes_that_an_exporter_noted_for_one_batch_are_not_believed():
+    nodes = [
+        node("Relu", ["x"], "r"),
+        node("Shape", ["r"], "s"),
+        node("Reshape", ["x", "s"], "y"),
+    ]
+    source = net(nodes, {"x": ("N", 4)})
+    source.graph.value_info.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, [1, 4]))
+    assert not CONSTANTS.apply(source).modified
+
+
 def test_weights_are_not_dequantized():
     nodes = [node("DequantizeLinear", ["w", "s"], "d"), node("MatMul", ["x", "d"], "y")]
     weights = {"w": np.ones((4, 3), np.int8), "s": np.float32(0.5)}

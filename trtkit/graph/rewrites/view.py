@@ -179,6 +179,14 @@ def _attribute_text(attribute: onnx.AttributeProto) -> str:
 
 def _inferred(model: onnx.ModelProto) -> tuple[dict[str, Shape], dict[str, int]]:
     shell, _ = weightless(model)
+    # What an exporter noted may hold for one batch size only; of custom operators nothing else is known.
+    plain = {name for node in shell.graph.node if node.domain in ("", "ai.onnx") for name in node.output}
+    noted = [value for value in shell.graph.value_info if value.name not in plain]
+    del shell.graph.value_info[:]
+    shell.graph.value_info.extend(noted)
+    for output in shell.graph.output:
+        if output.name in plain and output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
     try:
         graph = onnx.shape_inference.infer_shapes(shell, data_prop=True).graph
     except onnx.shape_inference.InferenceError as error:
