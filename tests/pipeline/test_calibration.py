@@ -226,3 +226,15 @@ def test_a_mean_that_the_model_subtracts_itself_is_held_against_the_preprocessin
     told = [text for text in notes.texts if text.startswith("the model itself subtracts")]
     assert len(told) == 2  # the range, and the order of the channels
     assert made.report.warnings[:2] == tuple(told)
+
+
+def test_arguments_of_a_wrong_type_are_named(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"Quantization: exclude is a tuple of str, not str 'Gemm'") as caught:
+        Quantization(exclude="Gemm")  # type: ignore[arg-type]
+    assert "exclude=('Gemm',)" in caught.value.hint
+    with pytest.raises(UsageError, match="Quantization: data is DataSpec or None, not PosixPath"):
+        Quantization(data=folder)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="CalibrationRequest: source is SourceRequest, not str"):
+        CalibrationRequest("googlenet", Quantization())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="calibrate: request is CalibrationRequest, not str"):
+        calibrate("googlenet")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from calibration import trt_cache
 from calibration.methods import methods_of
 from calibration.trt_cache import CacheMatch
+from trtkit.arguments import check_argument, check_fields
 from trtkit.artifacts.calibration_report import CalibrationReport
 from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.artifacts.files import publish, staging, write_json
@@ -54,6 +55,9 @@ class CalibrationRequest:
     trt_cache_header: str | None = None
     output: Path = Path()
     command: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
     from trtkit.graph import io
 
     started = time.perf_counter()
+    check_argument("calibrate", "request", request, CalibrationRequest)
     listener = listener or Silence()
     _check(request)
     name = request.source.name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from calibration.enough import left_out_text
 from calibration.source import DataSpec
+from trtkit.arguments import check_fields
 from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.artifacts.exported import CastModel, ExportedModel
 from trtkit.artifacts.files import write_json
@@ -62,6 +63,9 @@ class Quantization:
     search_seconds: float = 120.0
     resume: bool = False
     allow_other_weights: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def identity(self) -> dict[str, object]:
         """What decides the quantized model, for reuse: files by their content, data by names, sizes and times."""
