@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -71,6 +71,11 @@ class Runtime:
 
     def stream(self, handle: Any) -> Stream:
         return self._of("stream", handle)
+
+    @property
+    def streams(self) -> Collection[int]:
+        """Handles of the streams that there are."""
+        return self._things["stream"].keys()
 
     @property
     def left(self) -> dict[str, int]:

@@ -19,7 +19,8 @@ class Scenario:
     """One job of trtkit under one script.
 
     Attributes:
-        job: ``build``, ``execute``, ``layers`` or ``probe`` of :mod:`trtkit.backends.jobs`.
+        job: ``build``, ``execute``, ``layers`` or ``probe`` of :mod:`trtkit.backends.jobs`, ``measure`` of
+            :mod:`trtkit.backends.bench_jobs`, ``layer_times`` of :mod:`trtkit.backends.profile_jobs`.
         arguments: the job's, without ``family``.
         script: what the stand-in does, a word a part (see ``state.py``); empty: everything succeeds.
         compute_capability: of the pretended GPU; ``None`` pretends that there is none.

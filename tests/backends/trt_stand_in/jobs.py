@@ -6,12 +6,15 @@ import ctypes
 import json
 from typing import Any
 
-from trtkit.backends import cuda, jobs, trt
+from tests.backends.cuda_stand_in import Device, Runtime
+from trtkit.backends import bench_jobs, cuda, cuda_bandwidth, cuda_driver, jobs, profile_jobs, trt
 from trtkit.backends.base import Gpu
 from trtkit.errors import TrtkitError
 from trtkit.worker.protocol import Reporter
 
 MEMORY_BYTES = 24 * 2**30
+JOBS = {"measure": bench_jobs, "layer_times": profile_jobs}
+"""Jobs that are in other modules than the rest."""
 
 
 class HostCuda:
@@ -50,6 +53,24 @@ def _pretend(compute_capability: str | None) -> None:
     cuda.probe = lambda: cuda.CudaProbe(gpus, *driver, problem)  # type: ignore[assignment]
 
 
+def _pretend_runtime() -> Runtime:
+    """CUDA's runtime for trtkit's own streams; Polygraphy's executes at once, in :class:`HostCuda`."""
+    from tests.backends.trt_stand_in.state import STATE
+
+    runtime = Runtime(Device())
+    cuda_driver.bindings = lambda: runtime
+    cuda_bandwidth._BYTES = 2**16
+
+    def kernel(stream: int, reads: Any, writes: Any, effect: Any) -> None:
+        if stream in runtime.streams:
+            runtime.kernel(stream, "engine", 1e-3, reads, writes, effect)
+        else:
+            effect()
+
+    STATE.kernel = kernel
+    return runtime
+
+
 def run(
     report: Reporter, *, scenarios: list[dict[str, Any]], family: str = "tensorrt", version: str | None = None
 ) -> list[dict[str, Any]]:
@@ -76,14 +97,19 @@ def run(
     for scenario in scenarios:
         _pretend(scenario["compute_capability"])
         STATE.begin(scenario["script"])
-        if family == "tensorrt" and scenario["job"] == "execute":
+        runtime = None
+        if family == "tensorrt" and scenario["job"] in ("execute", *JOBS):
             from polygraphy.cuda import cuda as polygraphy_cuda
 
             polygraphy_cuda.G_CUDA = HostCuda()
+            runtime = _pretend_runtime() if scenario["job"] in JOBS else None
         answer: dict[str, Any] = {}
         try:
-            answer["value"] = getattr(jobs, scenario["job"])(report, family=family, **scenario["arguments"])
+            job = getattr(JOBS.get(scenario["job"], jobs), scenario["job"])
+            answer["value"] = job(report, family=family, **scenario["arguments"])
         except TrtkitError as error:
             answer["error"] = error.to_wire()
+        if runtime is not None:
+            answer["left"] = runtime.left
         answers.append({**answer, "record": json.loads(json.dumps(STATE.record))})
     return answers
