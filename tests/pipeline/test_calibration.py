@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from calibration.job_data import JobData
 from calibration.source import DataSpec
 from tests.calibration.images import write_folder
 from tests.graph.models import tensor
@@ -17,6 +18,7 @@ from tests.graph.qdq_models import inception
 from tests.pipeline.small_calibration import Notes, int8, request, write_net
 from trtkit.artifacts.calibration_report import CalibrationReport
 from trtkit.artifacts.calibration_table import CalibrationTable, TensorRange
+from trtkit.artifacts.model import TensorSpec
 from trtkit.errors import UsageError
 from trtkit.pipeline.calibration import CalibrationRequest, CalibrationResult, calibrate, explain
 from trtkit.pipeline.conversion import convert
@@ -238,3 +240,20 @@ def test_arguments_of_a_wrong_type_are_named(folder: Path) -> None:
         CalibrationRequest("googlenet", Quantization())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="calibrate: request is CalibrationRequest, not str"):
         calibrate("googlenet")  # type: ignore[arg-type]
+
+
+def test_a_quantization_that_ruins_the_model_is_told(folder: Path) -> None:
+    values = np.load(folder / "data.npy")
+    for row in range(len(values)):  # one sample ten thousand times as large as the rest, and seen by calibration
+        odd = values.copy()
+        odd[row] *= 1e4
+        np.save(folder / "odd.npy", odd)
+        data = JobData(DataSpec(folder / "odd.npy"), (TensorSpec("x", "float32", ("N", 3, 16, 16)),), None, 0.2, 0, 4)
+        if row in data.open()[1]:
+            break
+    notes = Notes()
+    made = calibrate(request(folder, "ruined", data=DataSpec(folder / "odd.npy"), method="minmax"), notes)
+    assert made.report.best.sqnr_db is not None and made.report.best.sqnr_db < 10
+    (told,) = [text for text in notes.texts if "dB on held-out samples" in text]
+    assert "--exclude" in told
+    assert told in made.report.warnings

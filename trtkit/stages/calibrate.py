@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CalibrateRequest", "calibrate", "measure"]
 
+_POOR_DB = 10.0  # a tenth of the scores' power is error
+
 
 def calibrate(
     model: onnx.ModelProto,
@@ -66,6 +68,12 @@ def calibrate(
         run.warn(
             f"nothing was held out, so the {len(kept)} methods are not compared, and {chosen} is taken because it was "
             "named last; with --holdout 0.2 the best one is taken"
+        )
+    reached = next(result.sqnr_db for result in results if result.method == chosen)
+    if reached is not None and reached < _POOR_DB and not data["synthetic"]:
+        run.warn(
+            f"{chosen} reaches {reached:.1f} dB on held-out samples: below {_POOR_DB:.0f} dB the scores are hardly "
+            "those of the float model. Try --method all, keep nodes float with --exclude, or use fp16"
         )
     return CalibrationReport(
         methods=results,
