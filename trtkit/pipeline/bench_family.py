@@ -96,9 +96,7 @@ def _on(
             continue
         can = known[name]
         if device.kind == "cpu" and not can.on_cpu:
-            # On the CPU alone there is nothing to be said about a missing GPU when auto passes an engine over.
-            reasons.append(f"{name}: {can.cannot_run}" if can.cannot_run else f"{name} executes on GPUs only")
-            continue
+            continue  # an engine builder; that it needs a GPU needs no saying
         reason = _why_not(can, device)
         if reason is None:
             word = "asked for" if family != "auto" else f"{name} {can.version} can run on {device}"
