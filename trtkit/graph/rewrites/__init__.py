@@ -11,6 +11,7 @@ from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.errors import UsageError
 from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site, made_by
 from trtkit.graph.rewrites.fc_as_conv import FcAsConv
+from trtkit.graph.rewrites.focus_space_to_depth import FocusSpaceToDepth
 from trtkit.graph.rewrites.fold_batchnorm import FoldBatchnorm
 from trtkit.graph.rewrites.fold_constants import FoldConstants
 from trtkit.graph.rewrites.fold_pad import FoldPad
@@ -39,6 +40,7 @@ ALL: dict[str, Rewrite] = {
         FoldPad(),
         HardSwish(),
         GlobalPool(),
+        FocusSpaceToDepth(),
         LrnBand(),
         StemSpaceToDepth(),
         StemSpaceToDepth16(),
@@ -57,6 +59,7 @@ SAFE: tuple[str, ...] = (
     "fold_batchnorm",
     "fold_pad",
     "global_pool",
+    "focus_space_to_depth",
     "lrn_band",
 )
 """Rewrites that were never slower wherever they were measured, in the order of application."""

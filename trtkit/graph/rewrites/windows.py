@@ -54,7 +54,8 @@ def window_of(node: onnx.NodeProto, sizes: Sequence[int] | None, kernel: Sequenc
 
     Args:
         node: the node.
-        sizes: of its input behind the channels; ``auto_pad`` needs them, and ``None`` is returned without.
+        sizes: of its input behind the channels. ``auto_pad`` needs them, and ``None`` is returned without, and where
+            its meaning is in dispute.
         kernel: where the attribute ``kernel_shape`` may be missing, the weights' sizes.
     """
     given = attributes_of(node)
@@ -66,7 +67,9 @@ def window_of(node: onnx.NodeProto, sizes: Sequence[int] | None, kernel: Sequenc
         if sizes is None:
             return None
         rows = zip(sizes, shape, strides, dilations, strict=True)
-        total = [max(0, (math.ceil(n / s) - 1) * s + d * (k - 1) + 1 - n) for n, k, s, d in rows]
+        total = [(math.ceil(n / s) - 1) * s + d * (k - 1) + 1 - n for n, k, s, d in rows]
+        if min(total, default=0) < 0:  # a stride beyond the window: some runtimes crop then, and some do not
+            return None
         small, large = tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
         begin, end = (small, large) if auto == "SAME_UPPER" else (large, small)
     elif auto == "VALID":
