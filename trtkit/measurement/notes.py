@@ -229,8 +229,8 @@ def above_measured_peak(result: BenchResult) -> Finding | None:
         return None
     return Finding(
         "above-measured-peak",
-        f"{fraction:.0%} of the matrix product measured beside it: that one was disturbed, or the engine leaves "
-        "multiplications out.",
+        f"{fraction:.0%} of the matrix product measured beside it: that one was disturbed, or is not the fastest that "
+        "this processor can.",
         "Measure again on a quiet machine before quoting the percentage.",
         {"fraction_of_peak": fraction},
     )
