@@ -165,7 +165,7 @@ def _attempt(
         result = measure(prepared, row.target, settings if step.full else _brief(settings), row.seconds)
     except (RunError, BuildError) as error:
         errors[batch] = error
-        return _failed(batch, error, size, available)
+        return _failed(batch, error, size, available, on_cpu=row.target.device.kind == "cpu")
     if not step.full:
         return Attempt(batch, "probed", None, "", estimate, available)
     path = row.result_path(batch)
@@ -180,9 +180,9 @@ def _brief(settings: BenchSettings) -> BenchSettings:
     return replace(settings, warmup_s=0.0, duration_s=0.0, max_duration_s=0.0, min_iterations=1)
 
 
-def _failed(batch: int, error: TrtkitError, size: Footprint | None, available: int | None) -> Attempt:
+def _failed(batch: int, error: TrtkitError, size: Footprint | None, available: int | None, *, on_cpu: bool) -> Attempt:
     """An attempt that failed, the reason told apart: memory, and else a tensor of too many elements."""
-    reason, text = failure.classify(error), error.message.rstrip(".")
+    reason, text = failure.classify(error, on_cpu=on_cpu), error.message.rstrip(".")
     if size is not None and size.largest_elements >= ELEMENT_LIMIT:
         count = f"tensor {size.largest_name} has {size.largest_elements:,} elements there, 2³¹ or more"
         text = f"{text}; {count}"
