@@ -15,7 +15,7 @@ from trtkit.graph.float16 import to_float16
 from trtkit.graph.rewrites import ALL, SAFE, apply_all, safe
 
 PLAIN = [name for name, rewrite in ALL.items() if not rewrite.changes_interface]
-LIMIT = 2e-5
+LIMIT = 5e-5  # relative L2; cancellation in a small random net costs digits
 SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 
 

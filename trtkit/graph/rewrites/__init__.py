@@ -15,6 +15,7 @@ from trtkit.graph.rewrites.focus_space_to_depth import FocusSpaceToDepth
 from trtkit.graph.rewrites.fold_batchnorm import FoldBatchnorm
 from trtkit.graph.rewrites.fold_constants import FoldConstants
 from trtkit.graph.rewrites.fold_pad import FoldPad
+from trtkit.graph.rewrites.fuse_layernorm import FuseLayernorm
 from trtkit.graph.rewrites.global_pool import GlobalPool
 from trtkit.graph.rewrites.hard_swish import HardSwish
 from trtkit.graph.rewrites.lrn_band import LrnBand
@@ -44,6 +45,7 @@ ALL: dict[str, Rewrite] = {
         LrnBand(),
         StemSpaceToDepth(),
         StemSpaceToDepth16(),
+        FuseLayernorm(),
         FcAsConv(),
         MergeParallel1x1(),
         SplitGroups(),
