@@ -187,12 +187,14 @@ def bench(
 
     Every measurement is saved with all raw samples; an interrupted sweep continues where it was.
     """
+    from trtkit.backends.registry import check_family
     from trtkit.cli.console import Screen, out
     from trtkit.pipeline.bench_exporting import Exports
     from trtkit.pipeline.bench_request import BenchmarkRequest
     from trtkit.pipeline.benchmark import bench as run_bench
     from trtkit.stages.export import SourceRequest
 
+    check_family(family.lower())
     ladder, batches = _batches(batch, batch_sweep)
     request = BenchmarkRequest(
         source=SourceRequest(source, weights, model_seed),

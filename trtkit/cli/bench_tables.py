@@ -172,7 +172,7 @@ def _findings(results: Sequence[BenchResult], of: Callable[[BenchResult], Sequen
 
 def _checked(result: BenchResult) -> str:
     check = result.conditions.check
-    if not check or check.get("relative_l2") is None:
+    if not check or check.get("relative_l2") is None or not check.get("matches"):
         return ""
     return (
         f"{result.subject.precision} outputs against {check['against']}: relative L2 error {check['relative_l2']:.1e}, "
