@@ -174,7 +174,7 @@ def _compute_ms(rows: list[Iteration]) -> np.ndarray:
 
 
 def _steady(times: list[float]) -> bool:
-    """Whether compiling is over: two of the last three are near the fastest, or a quarter is no faster than that before.
+    """Whether compiling is over: two of the last three near the fastest, or a quarter no faster than the one before.
 
     The first is known after two iterations, which matters where one takes seconds. The second holds on a machine so
     busy that iterations of microseconds are never near the fastest of thousands.
