@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trtkit.artifacts.sweep import Attempt
@@ -51,14 +51,13 @@ def next_step(attempts: Sequence[Attempt], *, smallest: int = 1, limit: int | No
     failed = {attempt.batch for attempt in attempts if not attempt.ran}
     ran = {attempt.batch for attempt in attempts if attempt.ran} - failed
     measured = {attempt.batch for attempt in attempts if attempt.outcome == "measured"}
+    for rung in _rungs(smallest, limit):
+        if rung in failed:
+            break
+        if rung not in ran:
+            return Step(rung, full=True)
     if not failed:
-        if not ran:
-            return Step(smallest, full=True)
-        top = max(ran)
-        if limit is not None and top >= limit:
-            return None if top in measured else Step(top, full=True)
-        above = 1 << top.bit_length()  # the next power of two
-        return Step(above if limit is None else min(above, limit), full=True)
+        return None
     wall = min(failed)
     top = max((batch for batch in ran if batch < wall), default=0)
     why = next(attempt.reason for attempt in attempts if not attempt.ran and attempt.batch == wall)
@@ -67,6 +66,15 @@ def next_step(attempts: Sequence[Attempt], *, smallest: int = 1, limit: int | No
         if middle >= smallest:
             return Step(middle, full=False)
     return Step(top, full=True) if top and top not in measured else None
+
+
+def _rungs(smallest: int, limit: int | None) -> Iterator[int]:
+    """``smallest``, the powers of two above it, and ``limit`` at the end."""
+    rung = smallest
+    while limit is None or rung < limit:
+        yield rung
+        rung = 1 << rung.bit_length()
+    yield limit
 
 
 def ending(attempts: Sequence[Attempt], *, limit: int | None = None, limit_because: str = "") -> str:
