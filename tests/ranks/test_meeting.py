@@ -1,0 +1,191 @@
+"""Meetings of threads over real sockets, and of real processes that are killed and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trtkit.errors import RunError, UsageError
+from trtkit.ranks import Alone, Lost, Meeting, Place, join
+from trtkit.ranks.tcp import TcpLink
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def together(size: int, job: Callable[[Meeting], Any], *, patience_s: float = 4.0) -> list[Any]:
+    """Run ``job`` as every rank of a meeting, each in a thread; the results by rank."""
+    port, results = free_port(), [None] * size
+
+    def run(rank: int) -> None:
+        try:
+            meeting = Meeting(TcpLink(Place(rank, size, address=("127.0.0.1", port))), patience_s=patience_s)
+            results[rank] = job(meeting)
+            meeting.close()
+        except BaseException as error:
+            results[rank] = error  # type: ignore[call-overload]
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def test_a_meeting_of_one_exchanges_with_itself() -> None:
+    met = join(Place())
+    assert isinstance(met, Alone)
+    assert met.exchange({"a": 1}, timeout_s=1) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_every_rank_gets_every_value_by_rank_round_after_round(size: int) -> None:
+    def job(meeting: Meeting) -> list[list[Any]]:
+        return [meeting.exchange({"rank": meeting.rank, "round": number}, timeout_s=10) for number in range(3)]
+
+    expected = [[{"rank": rank, "round": number} for rank in range(size)] for number in range(3)]
+    assert together(size, job) == [expected] * size
+
+
+def test_64_ranks_meet_in_seconds_and_an_exchange_of_large_values_is_not_quadratic() -> None:
+    def job(meeting: Meeting) -> float:
+        started = time.monotonic()
+        for _ in range(3):
+            assert len(meeting.exchange("x" * 1000, timeout_s=30)) == 64
+        return time.monotonic() - started
+
+    started = time.monotonic()
+    together(64, job)
+    assert time.monotonic() - started < 20
+
+
+def test_an_exchange_waits_for_the_slowest() -> None:
+    def job(meeting: Meeting) -> float:
+        if meeting.rank == 1:
+            time.sleep(0.4)
+        before = time.monotonic()
+        meeting.exchange(None, timeout_s=10)
+        return time.monotonic() - before
+
+    waited = together(3, job)
+    assert waited[0] > 0.2
+    assert waited[2] > 0.2
+    assert waited[1] < 0.2
+
+
+def test_one_machine_has_one_clock() -> None:
+    assert together(2, lambda meeting: (meeting.offset_s, meeting.offset_error_s)) == [(0.0, 0.0)] * 2
+
+
+def test_clocks_of_different_machines_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    boots = iter(["here", "there"])
+    monkeypatch.setattr("trtkit.ranks.meeting._boot", lambda: next(boots))
+    offsets = together(2, lambda meeting: (meeting.rank, meeting.offset_s, meeting.offset_error_s))
+    for rank, offset, error in offsets:
+        # Both are this machine's clock in truth, so the estimate must be 0 within its own bound.
+        assert abs(offset) <= error
+        assert (error > 0) == (rank == 1)
+
+
+def test_a_rank_that_does_not_come_in_time_is_named_and_the_others_go_on() -> None:
+    def job(meeting: Meeting) -> Any:
+        if meeting.rank == 2:
+            time.sleep(2.5)
+            return None
+        return meeting.exchange(meeting.rank, timeout_s=1.0)
+
+    results = together(3, job)
+    assert results[0] == [0, 1, Lost(2, "it did not come within 1 s")]
+    assert results[1] == results[0]
+
+
+RANK = """
+import sys, time
+from trtkit.ranks import Lost, Place, join
+rank, size, port = map(int, sys.argv[1:])
+meeting = join(Place(rank, size, address=("127.0.0.1", port)))
+print("met", flush=True)
+started = time.monotonic()
+if rank == 1:
+    time.sleep(60)
+values = meeting.exchange(rank, timeout_s=30)
+print([f"lost: {value.why}" if isinstance(value, Lost) else value for value in values], flush=True)
+print(f"{time.monotonic() - started:.1f}", flush=True)
+meeting.abort(8)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGKILL, "connection"), (signal.SIGSTOP, "silent for")])
+def test_a_rank_that_is_killed_or_stopped_is_missed_within_seconds(number: signal.Signals, said: str) -> None:
+    port = free_port()
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", RANK, str(rank), "3", str(port)], stdout=subprocess.PIPE, text=True)
+        for rank in range(3)
+    ]
+    try:
+        for process in ranks:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "met\n"
+        os.kill(ranks[1].pid, number)
+        for rank in (0, 2):
+            out, _ = ranks[rank].communicate(timeout=30)
+            values, seconds = out.splitlines()
+            assert said in values
+            assert values.startswith("[0, ")
+            assert float(seconds) < 8
+            assert ranks[rank].returncode == 8
+    finally:
+        for process in ranks:
+            process.kill()
+            process.communicate()
+
+
+def test_strangers_are_dropped_and_wrong_ranks_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    address = ("127.0.0.1", port)
+    made: list[TcpLink] = []
+    listener = threading.Thread(target=lambda: made.append(TcpLink(Place(0, 2, address=address), patience_s=20)))
+    listener.start()
+    time.sleep(0.3)
+    with socket.create_connection(address) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert stranger.recv(100) == b""
+    with pytest.raises(UsageError, match="counts 3 ranks and rank 0 2"):
+        TcpLink(Place(1, 3, address=address))
+    monkeypatch.setenv("TRTKIT_RENDEZVOUS_TOKEN", "other")
+    with pytest.raises(UsageError, match="TRTKIT_RENDEZVOUS_TOKEN differs"):
+        TcpLink(Place(1, 2, address=address))
+    monkeypatch.delenv("TRTKIT_RENDEZVOUS_TOKEN")
+    link = TcpLink(Place(1, 2, address=address))
+    listener.join(timeout=10)
+    made[0].send(1, {"kind": "hello"})
+    assert link.receive(5) == (0, {"kind": "hello"})
+    link.close()
+    made[0].close()
+
+
+def test_ranks_that_do_not_come_are_counted() -> None:
+    with pytest.raises(RunError, match=r"Of 3 ranks 2 did not come within .*: 1, 2"):
+        TcpLink(Place(0, 3, address=("127.0.0.1", free_port())), patience_s=0.3)
+
+
+def test_nobody_listening_is_said() -> None:
+    with pytest.raises(RunError, match="did not reach rank 0"):
+        TcpLink(Place(1, 2, address=("127.0.0.1", free_port())), patience_s=0.3)

@@ -1,0 +1,27 @@
+"""Several processes, on one machine or many, that run one benchmark together: who they are, and how they keep step."""
+
+from __future__ import annotations
+
+from trtkit.ranks.meeting import Alone, Lost, Meeting
+from trtkit.ranks.place import Place, find
+
+__all__ = ["Alone", "Lost", "Meeting", "Place", "find", "join"]
+
+
+def join(place: Place) -> Alone | Meeting:
+    """Meet the other ranks of a run: over TCP where the place has an address, else over MPI.
+
+    Raises:
+        UsageError: the launcher is one that needs ``--rendezvous``, or the ranks do not belong together.
+        BackendUnavailableError: mpi4py or its MPI is missing.
+        RunError: the ranks do not find each other.
+    """
+    if place.size == 1:
+        return Alone()
+    if place.address is not None:
+        from trtkit.ranks.tcp import TcpLink
+
+        return Meeting(TcpLink(place))
+    from trtkit.ranks.mpi import MpiLink
+
+    return Meeting(MpiLink(place))

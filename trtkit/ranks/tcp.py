@@ -1,0 +1,223 @@
+"""Messages between ranks over TCP, for launchers without MPI: rank 0 listens, the others connect to it.
+
+A message is one line of JSON. The port is open to whoever reaches it while a run starts: a rank must name the run's
+size and, where ``TRTKIT_RENDEZVOUS_TOKEN`` is set, the same token; everything else that connects is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import time
+from collections import deque
+from typing import Any
+
+from trtkit.errors import RunError, UsageError
+from trtkit.ranks.link import Packet
+from trtkit.ranks.place import Place
+from trtkit.units import seconds_text
+
+__all__ = ["TcpLink"]
+
+_HELLO_LIMIT = 4096
+_LINE_LIMIT = 2**30
+
+
+class _Connection:
+    """A socket with its half-read line and, once it has said who it is, its rank."""
+
+    def __init__(self, made: socket.socket) -> None:
+        self.socket = made
+        self.rank: int | None = None
+        self.pending = bytearray()
+
+    def lines(self, data: bytes) -> list[bytes]:
+        self.pending += data
+        *whole, rest = self.pending.split(b"\n")
+        self.pending = bytearray(rest)
+        return [bytes(line) for line in whole]
+
+
+class TcpLink:
+    """The star over TCP; see :class:`trtkit.ranks.link.Link`.
+
+    Args:
+        place: with an ``address``.
+        patience_s: how long ranks wait for each other to come.
+
+    Raises:
+        RunError: rank 0 cannot listen, or the ranks do not find each other in time.
+        UsageError: the address does not exist, or two processes claim one rank.
+    """
+
+    def __init__(self, place: Place, *, patience_s: float = 60.0) -> None:
+        if place.address is None:
+            raise ValueError("a TCP link needs an address")
+        self.rank, self.size = place.rank, place.size
+        self._token = os.environ.get("TRTKIT_RENDEZVOUS_TOKEN", "")
+        self._selector = selectors.DefaultSelector()
+        self._ranks: dict[int, _Connection] = {}
+        self._closed: dict[int, str] = {}
+        self._received: deque[Packet] = deque()
+        self._listener: socket.socket | None = None
+        if self.rank == 0:
+            self._listen(place.address, patience_s)
+        else:
+            self._connect(place.address, patience_s)
+
+    def send(self, to: int, message: dict[str, Any]) -> None:
+        """See :meth:`trtkit.ranks.link.Link.send`."""
+        if to == self.rank:
+            self._received.append((self.rank, message))
+            return
+        connection = self._ranks.get(to)
+        if connection is not None:
+            try:
+                connection.socket.settimeout(10)  # a stopped rank reads no more, and its buffer fills
+                connection.socket.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            except OSError as error:
+                self._drop(connection, f"its connection broke ({error})")
+
+    def receive(self, wait_s: float) -> Packet | None:
+        """See :meth:`trtkit.ranks.link.Link.receive`."""
+        if not self._received:
+            for key, _ in self._selector.select(wait_s):
+                self._read(key.data)
+        return self._received.popleft() if self._received else None
+
+    def closed(self) -> dict[int, str]:
+        """See :meth:`trtkit.ranks.link.Link.closed`."""
+        return dict(self._closed)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._ranks.values()):
+            with contextlib.suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_WR)
+                connection.socket.close()
+        if self._listener is not None:
+            self._listener.close()
+        self._selector.close()
+
+    def abort(self, code: int) -> None:
+        """End this process; the others see their connection break."""
+        os._exit(code)
+
+    def _read(self, connection: _Connection | None) -> None:
+        if connection is None:
+            self._accept()
+            return
+        try:
+            data = connection.socket.recv(2**18)
+        except OSError as error:
+            self._drop(connection, f"its connection broke ({error})")
+            return
+        if not data:
+            self._drop(connection, "it closed its connection")
+            return
+        for line in connection.lines(data):
+            if connection.rank is None:
+                self._greet(connection, line)
+            else:
+                with contextlib.suppress(ValueError):
+                    self._received.append((connection.rank, json.loads(line)))
+        if len(connection.pending) > (_HELLO_LIMIT if connection.rank is None else _LINE_LIMIT):
+            self._drop(connection, "it sent an endless line")
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        with contextlib.suppress(OSError):
+            made, _ = self._listener.accept()
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._selector.register(made, selectors.EVENT_READ, _Connection(made))
+
+    def _greet(self, connection: _Connection, line: bytes) -> None:
+        """Take a newcomer in if it belongs to this run, and tell it so."""
+        try:
+            hello = json.loads(line)
+            rank, size, token = int(hello["rank"]), int(hello["size"]), hello["token"]
+        except (ValueError, KeyError, TypeError):
+            self._drop(connection, "")
+            return
+        problem = None
+        if token != self._token:
+            problem = "TRTKIT_RENDEZVOUS_TOKEN differs from rank 0's"
+        elif size != self.size:
+            problem = f"it counts {size} ranks and rank 0 {self.size}"
+        elif not 0 < rank < self.size or rank in self._ranks:
+            problem = f"rank {rank} is taken or out of range"
+        with contextlib.suppress(OSError):
+            connection.socket.sendall(json.dumps({"refused": problem}).encode() + b"\n")
+        if problem is not None:
+            self._drop(connection, "")
+            return
+        connection.rank = rank
+        self._ranks[rank] = connection
+
+    def _drop(self, connection: _Connection, why: str) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(connection.socket)
+        connection.socket.close()
+        if connection.rank is not None and self._ranks.pop(connection.rank, None) is not None:
+            self._closed.setdefault(connection.rank, why)
+
+    def _listen(self, address: tuple[str, int], patience_s: float) -> None:
+        try:
+            self._listener = socket.create_server(address, backlog=self.size)
+        except OSError as error:
+            raise RunError(
+                f"Rank 0 cannot listen on {address[0]}:{address[1]}: {error.strerror or error}.",
+                hint="Give --rendezvous an address of rank 0's machine and a free port.",
+            ) from error
+        self._selector.register(self._listener, selectors.EVENT_READ, None)
+        until = time.monotonic() + patience_s
+        while len(self._ranks) < self.size - 1:
+            if time.monotonic() > until:
+                missing = sorted(set(range(1, self.size)) - set(self._ranks))
+                raise RunError(
+                    f"Of {self.size} ranks {len(missing)} did not come within {seconds_text(patience_s)}: "
+                    f"{', '.join(map(str, missing[:8]))}{' …' * (len(missing) > 8)}.",
+                    hint=f"See that they start, and that they reach {address[0]}:{address[1]}.",
+                )
+            for key, _ in self._selector.select(0.2):
+                self._read(key.data)
+
+    def _connect(self, address: tuple[str, int], patience_s: float) -> None:
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                made = socket.create_connection(address, timeout=5)
+                break
+            except socket.gaierror as error:
+                raise UsageError(
+                    f"There is no host {address[0]!r}: {error.strerror}.", hint="Mend --rendezvous HOST:PORT."
+                ) from error
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise RunError(
+                        f"Rank {self.rank} did not reach rank 0 at {address[0]}:{address[1]} within "
+                        f"{seconds_text(patience_s)}: {error.strerror or error}.",
+                        hint="See that rank 0 runs, and that nothing blocks the port.",
+                    ) from error
+                time.sleep(0.1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hello = {"rank": self.rank, "size": self.size, "token": self._token}
+        made.sendall(json.dumps(hello).encode() + b"\n")
+        made.settimeout(max(until - time.monotonic(), 1))
+        try:
+            answer = json.loads(made.makefile("rb", buffering=0).readline() or b"{}")
+        except (OSError, ValueError) as error:
+            raise RunError(f"Rank 0 did not answer rank {self.rank}: {error}.", hint="See what rank 0 says.") from error
+        if answer.get("refused", "it closed the connection") is not None:
+            raise UsageError(
+                f"Rank 0 at {address[0]}:{address[1]} refused rank {self.rank}: "
+                f"{answer.get('refused', 'it closed the connection')}.",
+                hint="Start every rank of the run with the same size, and each with a rank of its own.",
+            )
+        connection = _Connection(made)
+        connection.rank = 0
+        self._ranks[0] = connection
+        self._selector.register(made, selectors.EVENT_READ, connection)
