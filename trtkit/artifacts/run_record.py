@@ -46,7 +46,7 @@ class RunRecord:
     @classmethod
     def of(cls, result: BenchResult, file: str) -> Self:
         """Sum up a benchmark that lies in ``file``."""
-        value = result.to_json()
+        value = json_ready(result.to_json())
         conditions = value["conditions"]
         for name in ("sm_clock_mhz", "memory_clock_mhz", "power_w", "temperature_c"):
             conditions[name] = _spread(conditions[name])

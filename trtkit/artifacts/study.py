@@ -22,7 +22,34 @@ SCHEMA = 1
 RESULTS = "results.json"
 """File name of a study inside its folder."""
 
-CSV_COLUMNS = ["model", "precision", "observed", "batch", "mode", "device", "device_name", "devices", "status", "verdict", "images_per_s", "latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "fraction_of_peak", "images_per_joule", "efficiency", "sqnr_db", "top1_agreement", "calibrated_on", "family", "version", "model_sha256", "reason", "file"]
+CSV_COLUMNS = (
+    "model",
+    "precision",
+    "observed",
+    "batch",
+    "mode",
+    "device",
+    "device_name",
+    "devices",
+    "status",
+    "verdict",
+    "images_per_s",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "fraction_of_peak",
+    "images_per_joule",
+    "efficiency",
+    "sqnr_db",
+    "top1_agreement",
+    "calibrated_on",
+    "family",
+    "version",
+    "model_sha256",
+    "reason",
+    "file",
+)
 """The columns of results.csv; units are in their names."""
 
 

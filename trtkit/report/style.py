@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,6 +31,8 @@ __all__ = [
     "axes",
     "colour",
     "label",
+    "legend",
+    "look",
     "render",
 ]
 
@@ -46,7 +49,7 @@ _VARIABLES = {
     _OTHER: "--fig-other",
     **{value: f"--fig-{name}" for name, value in COLOURS.items()},
 }
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib; the page names others behind it
     "font.size": 10,
     "text.parse_math": False,  # a $ in a model's name is a $
@@ -70,6 +73,7 @@ _RC: dict[str, Any] = {
     "legend.fontsize": 9,
     "hatch.linewidth": 0.8,
 }
+_WIDTH_IN, _PNG_DPI = 6.4, 140
 _IDS = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -127,14 +131,31 @@ def label(text: str, most: int = 30) -> str:
     return f"{text[:head]}…{text[-(most - 1 - head) :]}"
 
 
-def axes(height_in: float, width_in: float = 6.4) -> tuple[Figure, Axes]:
-    """An empty figure of the house's look; sizes in inches."""
+def look() -> AbstractContextManager[None]:
+    """The house's look, while figures are made and rendered."""
     import matplotlib
+
+    return matplotlib.rc_context(_RC)
+
+
+def axes(title: str, height_in: float) -> tuple[Figure, Axes]:
+    """An empty figure of the page's width, 6.4 inches, with its title: the files are shown without the page, too."""
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(width_in, height_in), layout="constrained")
-        return figure, figure.add_subplot()
+    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+    figure.suptitle(label(title, 74), x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    return figure, figure.add_subplot()
+
+
+def legend(figure: Figure, *of: Axes) -> None:
+    """Each name once, below the plot, where no line runs."""
+    found: dict[str, Any] = {}
+    for part in of:
+        handles, names = part.get_legend_handles_labels()
+        found.update(zip(names, handles, strict=True))
+    if found:
+        wide = max(len(name) for name in found) > 18
+        figure.legend(list(found.values()), list(found), loc="outside lower left", ncols=3 if wide else 6)
 
 
 def render(figure: Figure) -> tuple[str, bytes, bytes]:
@@ -156,10 +177,18 @@ def render(figure: Figure) -> tuple[str, bytes, bytes]:
 
 
 def _written(figure: Figure, kind: str) -> bytes:
-    import matplotlib
+    # The canvases themselves: savefig would draw everything twice, to find out a size that is given here.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     sink = io.BytesIO()
-    with matplotlib.rc_context(_RC), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a browser has the fonts that we have not
-        figure.savefig(sink, format=kind, dpi=140, metadata={"Date": None} if kind == "svg" else None)
+        if kind == "svg":
+            FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
+                sink, metadata={"Date": None}
+            )
+        else:
+            figure.set_dpi(_PNG_DPI)
+            FigureCanvasAgg(figure).print_png(sink)  # type: ignore[no-untyped-call]
     return sink.getvalue()

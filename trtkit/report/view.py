@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from trtkit.artifacts.study import Study
-from trtkit.artifacts.study_cell import Cell
+from trtkit.artifacts.study_cell import Cell, Prepared
 from trtkit.artifacts.study_plan import slug
 from trtkit.report.published import Reference
 
-__all__ = ["MOST_DEVICES", "MOST_MODELS", "View", "anchor", "order_of_precision"]
+__all__ = ["MOST_DEVICES", "MOST_MODELS", "View", "anchor", "narrower", "order_of_precision"]
 
 MOST_MODELS = 6
 """Figures are drawn for this many models; the tables have all."""
@@ -32,6 +33,11 @@ def order_of_precision(precision: str) -> tuple[int, str]:
     """Sorts precisions from wide to narrow, and unknown ones behind."""
     known = _PRECISIONS.index(precision) if precision in _PRECISIONS else len(_PRECISIONS)
     return known, precision
+
+
+def narrower(precision: str, base: str) -> bool:
+    """Whether a speed-up over ``base`` is a gain that this precision makes: nobody asks how FP32 fares against TF32."""
+    return order_of_precision(precision) > order_of_precision(base)
 
 
 @dataclass(frozen=True)
@@ -59,25 +65,30 @@ class View:
         ordered = {key: tuple(sorted(cells, key=lambda cell: cell.spec.batch or 0)) for key, cells in lines.items()}
         return cls(study, reference, ordered)
 
-    @property
+    @functools.cached_property
+    def artifacts(self) -> dict[tuple[str, str], Prepared]:
+        """(model, precision) → what was prepared."""
+        return {(prepared.model, prepared.precision): prepared for prepared in self.study.prepared}
+
+    @functools.cached_property
     def models(self) -> tuple[str, ...]:
         """Models with a place in the matrix, in its order; those of runs that no plan names behind."""
         return tuple(dict.fromkeys((*self.study.plan.models, *(cell.spec.model for cell in self.study.cells))))
 
-    @property
+    @functools.cached_property
     def precisions(self) -> tuple[str, ...]:
         """Precisions, from wide to narrow."""
         names = {*self.study.plan.precisions, *(cell.spec.precision for cell in self.study.cells)}
         return tuple(sorted(names, key=order_of_precision))
 
-    @property
+    @functools.cached_property
     def mode(self) -> str:
         """The mode that figures show: the first that has a number."""
         measured = {cell.spec.mode for cell in self.study.cells if cell.run is not None}
         modes = (*self.study.plan.modes, *sorted(measured))
         return next((mode for mode in modes if mode in measured), modes[0] if modes else "compute")
 
-    @property
+    @functools.cached_property
     def devices(self) -> tuple[tuple[str, str], ...]:
         """(label, name) of the first device of each kind that has a number."""
         kinds: dict[str, str] = {}

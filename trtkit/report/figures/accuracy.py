@@ -16,7 +16,7 @@ def draw_accuracy(view: View) -> list[style.Drawing | style.Empty]:
     speed, noise = [], []
     for model in view.models[:MOST_MODELS]:
         for precision in view.precisions:
-            prepared = view.study.artifact(model, precision)
+            prepared = view.artifacts.get((model, precision))
             accuracy = prepared.accuracy if prepared else None
             if accuracy is None or precision == "fp32":
                 continue
@@ -31,9 +31,10 @@ def draw_accuracy(view: View) -> list[style.Drawing | style.Empty]:
         why = "No precision but the source's own was compared with it: validation says why in the table of artifacts."
         return [style.Empty("accuracy", title, why)]
     rows = len(noise) + 1.3 * len({bar.group for bar in noise})
-    figure, left = style.axes(0.9 + 0.27 * rows)
-    left.set_subplotspec(figure.add_gridspec(1, 2, width_ratios=(1, 1.2))[0])
-    right = figure.add_subplot(left.get_subplotspec().get_gridspec()[1])
+    figure, left = style.axes(f"{title}: mode {view.mode}", 1.2 + 0.27 * rows)
+    grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.2))
+    left.set_subplotspec(grid[0])
+    right = figure.add_subplot(grid[1])
     fill(left, speed, "throughput over FP32 (×)", room=0.6)
     fill(right, noise, "signal to noise against FP32 (dB)", room=1.1, headers=False)
     right.set_yticks([])

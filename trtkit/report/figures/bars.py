@@ -40,10 +40,10 @@ class Bar:
     link: str = ""
 
 
-def draw(bars: Sequence[Bar], unit: str, *, room: float = 0.75) -> Figure:
+def draw(title: str, bars: Sequence[Bar], unit: str, *, room: float = 0.75) -> Figure:
     """Draw bars from top to bottom; ``room`` is the part of the axis kept free for their texts."""
     groups = len({bar.group for bar in bars})
-    figure, axes = style.axes(0.75 + _ROW_IN * len(bars) + _GROUP_IN * groups)
+    figure, axes = style.axes(title, 1.0 + _ROW_IN * len(bars) + _GROUP_IN * groups)
     fill(axes, bars, unit, room=room)
     return figure
 
@@ -57,7 +57,13 @@ def fill(axes: Axes, bars: Sequence[Bar], unit: str, *, room: float, headers: bo
             position += _GROUP_IN / _ROW_IN if seen else 0.9
             if headers:
                 axes.text(
-                    0, position - 0.95, f" {style.label(bar.group, 70)}", va="center", fontsize=10, fontweight="bold"
+                    0,
+                    position - 0.95,
+                    style.label(bar.group, 70),
+                    va="center",
+                    fontsize=9.5,
+                    fontweight="bold",
+                    bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 1.2},
                 )
             seen = bar.group
         if bar.value is not None:

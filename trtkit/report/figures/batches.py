@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 from matplotlib.axes import Axes
 
 from trtkit.artifacts.study_cell import Cell
@@ -9,7 +12,7 @@ from trtkit.report import style
 from trtkit.report.figures.throughput import why_missing
 from trtkit.report.view import View, anchor
 
-__all__ = ["draw_batches", "draw_line", "legend"]
+__all__ = ["draw_batches", "draw_line"]
 
 
 def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
@@ -20,8 +23,9 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
         lines = {precision: view.line(model, precision, device) for precision in view.precisions}
         if max((len(line) for line in lines.values()), default=0) < 2:
             continue
-        figure, axes = style.axes(3.7)
-        ends = []
+        heading = f"{title}: {style.label(model, 28)}, {style.label(name, 30)}"
+        figure, axes = style.axes(heading, 3.9)
+        ends: dict[tuple[int, str], list[str]] = {}
         batches = {cell.spec.batch or 1 for line in lines.values() for cell in line}
         for precision, line in lines.items():
             if not line:
@@ -30,21 +34,27 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
             stop = view.stop(model, precision, device)
             if stop is not None and stop.spec.batch is not None:
                 batches.add(stop.spec.batch)
+                alike = ends.setdefault((line[-1].spec.batch or 1, stop.reason or "unknown"), [])
                 _end(axes, precision, line[-1], stop)
-                ends.append(f"{precision.upper()} ends at {line[-1].spec.batch:,}: {stop.reason}")
+                alike.append(precision.upper())
         axes.set_xscale("log", base=2)
         ticks = sorted(batches)
-        axes.set_xticks(ticks, [f"{batch:,}" for batch in ticks], rotation=45 if len(ticks) > 9 else 0)
+        steps = [math.log2(high / low) for low, high in itertools.pairwise(ticks)]
+        crowded = min(steps) * 5 / (math.log2(ticks[-1] / ticks[0]) + 1) < 0.08 * len(f"{ticks[-1]:,}")  # inches
+        axes.set_xticks(ticks, [f"{batch:,}" for batch in ticks], rotation=45 if crowded else 0)
         axes.minorticks_off()
         axes.set_xlim(min(ticks) / 1.25, max(ticks) * 1.6)
         _axis(axes, "batch size (images, log scale)", "images/s")
-        legend(axes)
-        limits = " ".join(end if end.endswith(".") else f"{end}." for end in ends)
+        style.legend(figure, axes)
+        limits = " ".join(
+            f"{_and(names)} {'ends' if len(names) == 1 else 'end'} at {batch:,}: {reason.rstrip('.')}."
+            for (batch, reason), names in ends.items()
+        )
         drawn.append(
             style.Drawing.of(
                 figure,
                 f"batch-{number + 1}",
-                f"Batch size: {style.label(model)}, {name}",
+                heading,
                 f"Mode {view.mode}, one device. {limits or 'No attempt failed: larger batch sizes were not tried.'}",
             )
         )
@@ -58,7 +68,7 @@ def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float
     valid = [(x, cell) for x, cell in zip(xs, line, strict=True) if cell.valid]
     axes.plot(
         [x for x, _ in valid],
-        [cell.images_per_s for _, cell in valid],
+        [cell.images_per_s or 0.0 for _, cell in valid],
         color=colour,
         linewidth=1.6,
         marker=marker,
@@ -84,14 +94,8 @@ def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float
         crosses.set_urls([anchor(cell) for _, cell in wrong])
 
 
-def legend(axes: Axes) -> None:
-    """Each name once, above the plot, where no line runs."""
-    handles, names = axes.get_legend_handles_labels()
-    unique = dict(zip(names, handles, strict=True))
-    if unique:
-        axes.legend(
-            list(unique.values()), list(unique), loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, borderaxespad=0.2
-        )
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _end(axes: Axes, precision: str, last: Cell, stop: Cell) -> None:

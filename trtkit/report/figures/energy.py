@@ -31,10 +31,10 @@ def draw_energy(view: View) -> list[style.Drawing | style.Empty]:
         if bars:
             drawn.append(
                 style.Drawing.of(
-                    draw(bars, "mJ for each image (board power, less is better)"),
+                    draw(f"{title}: {name}", bars, "mJ for each image (board power, less is better)"),
                     f"energy-{number + 1}",
-                    f"{title}, {name}",
-                    f"Mean board power during the run over throughput, mode {view.mode}; the host's power is not in it.",
+                    f"{title}: {name}",
+                    f"Mean board power during the run over throughput, mode {view.mode}; without the host's.",
                 )
             )
     names = ", ".join(name for _, name in view.devices) or "the device"

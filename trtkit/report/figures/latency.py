@@ -7,7 +7,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from trtkit.artifacts.study_cell import Cell
 from trtkit.report import style
-from trtkit.report.figures.batches import draw_line, legend
+from trtkit.report.figures.batches import draw_line
 from trtkit.report.numbers import images, milliseconds
 from trtkit.report.view import View, anchor, fastest
 
@@ -37,7 +37,8 @@ def draw_latency(view: View) -> list[style.Drawing | style.Empty]:
         }
         if max((len(line) for line in lines.values()), default=0) < 2:
             continue
-        figure, axes = style.axes(3.7)
+        heading = f"{title}: {style.label(model, 28)}, {style.label(name, 30)}"
+        figure, axes = style.axes(heading, 4.0)
         xs: list[float] = []
         for precision, line in lines.items():
             here = [cell.run.latency_ms(PERCENT) or 0.0 for cell in line if cell.run]
@@ -56,12 +57,12 @@ def draw_latency(view: View) -> list[style.Drawing | style.Empty]:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.grid(True, linewidth=0.6)
         said = _budget(axes, lines, budget) if budget is not None else "No latency budget was given."
-        legend(axes)
+        style.legend(figure, axes)
         drawn.append(
             style.Drawing.of(
                 figure,
                 f"latency-{number + 1}",
-                f"Latency against throughput: {style.label(model)}, {name}",
+                heading,
                 f"Mode {view.mode}; the numbers at the points are batch sizes. {said}",
             )
         )
@@ -76,7 +77,7 @@ def _name_batches(axes: Axes, lines: dict[str, tuple[Cell, ...]]) -> None:
         if cell.run is not None:
             axes.annotate(
                 f"{cell.spec.batch:,}",
-                (cell.run.latency_ms(PERCENT), cell.images_per_s),
+                (cell.run.latency_ms(PERCENT) or 0.0, cell.images_per_s or 0.0),
                 xytext=(0, 7),
                 textcoords="offset points",
                 ha="center",
@@ -92,8 +93,8 @@ def _budget(axes: Axes, lines: dict[str, tuple[Cell, ...]], budget: float) -> st
     if best is None or best.run is None:
         return f"No valid run keeps the budget of {milliseconds(budget)} ms."
     star = axes.scatter(
-        [best.run.latency_ms(PERCENT)],
-        [best.images_per_s],
+        [best.run.latency_ms(PERCENT) or 0.0],
+        [best.images_per_s or 0.0],
         marker="*",
         s=230,
         facecolors=style.colour(best.spec.precision),

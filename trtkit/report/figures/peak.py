@@ -29,9 +29,14 @@ def draw_peak(view: View) -> list[style.Drawing | style.Empty]:
         if bars:
             drawn.append(
                 style.Drawing.of(
-                    draw(bars, "% of the device's theoretical peak in the precision that ran", room=1.4),
+                    draw(
+                        f"{title}: {name}",
+                        bars,
+                        "% of the device's theoretical peak in the precision that ran",
+                        room=1.4,
+                    ),
                     f"peak-{number + 1}",
-                    f"{title}, {name}",
+                    f"{title}: {name}",
                     "Two operations for each multiply-accumulate of the model, at the batch size that comes closest. "
                     "Networks like these reach 10 to 70 %; far less is bound by something else than arithmetic, and "
                     "more than 100 % is a bug, so such a run is INVALID.",

@@ -44,7 +44,7 @@ def draw_references(view: View) -> list[style.Drawing | style.Empty]:
             caption += f"Hollow: published in {cited}, with another tool, and never mixed with measurements. "
         drawn.append(
             style.Drawing.of(
-                draw([*hollow, *measured], "images/s", room=0.4),
+                draw(f"{title}: {style.label(model, 40)}", [*hollow, *measured], "images/s", room=0.4),
                 f"devices-{number + 1}",
                 f"{title}: {style.label(model)}",
                 caption,

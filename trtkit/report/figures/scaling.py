@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 
 from trtkit.artifacts.study_cell import Cell
 from trtkit.report import style
-from trtkit.report.figures.batches import legend
 from trtkit.report.numbers import images, percent
 from trtkit.report.view import MOST_MODELS, View, anchor
 
@@ -23,7 +22,8 @@ def draw_scaling(view: View) -> list[style.Drawing | style.Empty]:
         points = {precision: line for precision, line in points.items() if line}
         if not points:
             continue
-        figure, axes = style.axes(3.7)
+        name = f"{title}: {style.label(model, 40)}"
+        figure, axes = style.axes(name, 3.9)
         most = max(count for line in points.values() for count, _, _ in line)
         axes.plot([1, most], [1, most], color=style.MUTED, linewidth=1.1, linestyle="--", label="ideal")
         said = []
@@ -49,12 +49,13 @@ def draw_scaling(view: View) -> list[style.Drawing | style.Empty]:
         axes.set_xlabel("devices")
         axes.set_ylabel("speed-up over one device")
         axes.grid(True, linewidth=0.6)
-        legend(axes)
+        axes.locator_params(axis="y", nbins=6)
+        style.legend(figure, axes)
         drawn.append(
             style.Drawing.of(
                 figure,
                 f"scaling-{number + 1}",
-                f"{title}: {style.label(model)}",
+                name,
                 "Counted over the window that all devices share; efficiency is the total over the sum of the devices "
                 f"alone in the same run. {' '.join(said)}",
             )

@@ -6,7 +6,7 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.report import style
 from trtkit.report.figures.bars import Bar, draw
 from trtkit.report.numbers import images, times
-from trtkit.report.view import MOST_DEVICES, MOST_MODELS, View, anchor
+from trtkit.report.view import MOST_DEVICES, MOST_MODELS, View, anchor, narrower
 
 __all__ = ["bar_of", "draw_throughput", "why_missing"]
 
@@ -55,9 +55,9 @@ def draw_throughput(view: View) -> list[style.Drawing | style.Empty]:
             rest = f" {more} more models are in the table of runs." if more > 0 else ""
             drawn.append(
                 style.Drawing.of(
-                    draw(bars, "images/s"),
+                    draw(f"{title}: {name}", bars, "images/s"),
                     f"throughput-{number + 1}",
-                    f"{title}, {name}",
+                    f"{title}: {name}",
                     f"Mode {view.mode}, one device, at the largest batch size that most precisions were measured at. "
                     "Speed-ups compare runs that differ in nothing but the precision; FP32 and TF32 are different "
                     f"bases.{rest}",
@@ -78,7 +78,7 @@ def _bars(view: View, model: str, device: str) -> list[Bar]:
                 cell = None  # it was measured, but at other batch sizes
         parts = [images(cell.images_per_s) if cell else ""]
         for base in ("fp32", "tf32"):
-            ratio = view.speedup(cell, base) if cell and precision != base else None
+            ratio = view.speedup(cell, base) if cell and narrower(precision, base) else None
             if ratio is not None:
                 parts.append(f"{times(ratio)} {base.upper()}")
         observed = cell.run.subject.observed if cell and cell.run else None

@@ -1,0 +1,72 @@
+"""The first lines of the page: what was counted, and what a reader takes home. Valid runs only."""
+
+from __future__ import annotations
+
+from trtkit.artifacts.study import Study
+from trtkit.report.figures.latency import PERCENT, within_budget
+from trtkit.report.numbers import decibels, images, milliseconds, percent, times
+from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, narrower
+
+__all__ = ["counts_of", "findings_of"]
+
+_MOST = 24
+
+
+def counts_of(study: Study) -> list[tuple[int, str]]:
+    """How many cells there are of each kind; kinds without any are left out."""
+    verdicts = [cell.verdict for cell in study.cells]
+    names = {
+        "valid": "valid",
+        "INVALID": "INVALID",
+        "failed": "failed",
+        "gap": "cannot be had here",
+        "planned": "not run yet",
+    }
+    return [(verdicts.count(kind), name) for kind, name in names.items() if kind in verdicts]
+
+
+def findings_of(view: View) -> list[tuple[str, str]]:
+    """Sentences, each with the anchor of the run it is about."""
+    found: list[tuple[str, str]] = []
+    for device, name in view.devices[:MOST_DEVICES]:
+        for model in view.models:
+            found += _of(view, model, device, name)
+    return found[:_MOST]
+
+
+def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]:
+    runs = {p: best for p in view.precisions if (best := view.best(model, p, device)) is not None}
+    top = fastest(list(runs.values()))
+    if top is None or top.run is None:
+        return []
+    text = f"{model} on {name}: at most {images(top.images_per_s)} images/s, {top.spec.precision.upper()}"
+    text += f" at batch {top.spec.batch:,}"
+    shares = []
+    for base in ("fp32", "tf32"):
+        ratio = view.speedup(top, base) if narrower(top.spec.precision, base) else None
+        if ratio is not None:
+            shares.append(f"{times(ratio)} {base.upper()} at the same batch")
+    if top.run.fraction_of_peak is not None:
+        shares.append(f"{percent(top.run.fraction_of_peak)} of the theoretical peak")
+    prepared = view.artifacts.get((model, top.spec.precision))
+    if prepared is not None and prepared.accuracy is not None and top.spec.precision != "fp32":
+        accuracy = prepared.accuracy
+        noise = "equal scores" if accuracy.exact else f"{decibels(accuracy.sqnr_db)} signal to noise"
+        shares.append(f"{noise} against FP32{' on made-up data' if accuracy.synthetic else ''}")
+    found = [(f"{text} ({', '.join(shares)})." if shares else f"{text}.", anchor(top))]
+    budget = view.study.plan.latency_budget_ms
+    if budget is not None:
+        cells = tuple(cell for p in view.precisions for cell in view.line(model, p, device))
+        pick = within_budget(cells, budget)
+        if pick is None or pick.run is None:
+            found.append((f"{model} on {name}: no valid run keeps {milliseconds(budget)} ms.", ""))
+        else:
+            found.append(
+                (
+                    f"{model} on {name} within {milliseconds(budget)} ms (p{PERCENT}): "
+                    f"{pick.spec.precision.upper()} at batch {pick.spec.batch:,}, {images(pick.images_per_s)} "
+                    f"images/s, {milliseconds(pick.run.latency_ms(PERCENT))} ms.",
+                    anchor(pick),
+                )
+            )
+    return found

@@ -1,0 +1,145 @@
+"""What the page tells about one cell: command, versions, verdict, notes, conditions, and the file of raw samples."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from trtkit.artifacts.run_record import RunRecord
+from trtkit.artifacts.study_cell import Cell
+from trtkit.report.figures.throughput import why_missing
+from trtkit.report.numbers import images, milliseconds, percent, significant
+
+__all__ = ["RunSection", "section_of"]
+
+Fact = tuple[str, str, str]
+"""Name, text, and how it is shown: ``text``, ``code`` or ``file``."""
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """A foldable section.
+
+    Attributes:
+        id: of the cell.
+        title: the cell and its number.
+        verdict: in one word or two; ``style`` is its class.
+        facts: see :data:`Fact`.
+    """
+
+    id: str
+    title: str
+    verdict: str
+    style: str
+    facts: tuple[Fact, ...]
+
+
+def section_of(cell: Cell) -> RunSection:
+    """Tell everything about a cell."""
+    facts: list[Fact] = []
+    if cell.reason:
+        facts.append(("reason", cell.reason, "text"))
+    if cell.run is not None:
+        facts += _facts_of(cell.run)
+    if cell.scaling is not None:
+        scaling = cell.scaling
+        for device, rate in scaling.together.items():
+            alone = scaling.alone.get(device)
+            facts.append((device, f"{images(rate)} images/s together, {images(alone)} alone", "text"))
+        facts.append(("efficiency", percent(scaling.efficiency), "text"))
+        facts += [("cause", scaling.cause, "text")] if scaling.cause else []
+        facts += [("INVALID", reason, "text") for reason in scaling.reasons]
+        facts.append(("raw samples", scaling.file, "file"))
+    number = f": {images(cell.images_per_s)} images/s" if cell.images_per_s is not None else ""
+    verdict = cell.verdict if cell.status == "done" else why_missing(cell)
+    style = {"valid": "valid", "INVALID": "invalid"}.get(cell.verdict, "muted")
+    return RunSection(cell.spec.id, f"{cell.spec.text}{number}", verdict, style, tuple(facts))
+
+
+def _facts_of(run: RunRecord) -> list[Fact]:
+    facts: list[Fact] = []
+    for kind, findings in (("INVALID", run.verdict.reasons), ("note", run.verdict.notes)):
+        facts += [(kind, f"{finding.text} {finding.next_step}", "text") for finding in findings]
+    subject, device, settings, summary = run.subject, run.device, run.settings, run.summary
+    facts.append(("executed by", f"{subject.family} {subject.version} on {device.name} ({device.device})", "text"))
+    observed = subject.observed or "unknown"
+    facts.append(
+        ("precision", f"asked {subject.precision}; observed {observed}. {subject.proof or ''}".strip(), "text")
+    )
+    facts.append(("latency", _spread(summary.get("latency")), "text"))
+    facts += [
+        (part, _spread(summary.get(part)), "text")
+        for part in ("h2d", "compute", "d2h", "enqueue")
+        if _any(summary, part)
+    ]
+    count, wall = summary.get("count"), summary.get("wall_s")
+    if count and wall:
+        facts.append(("measured", f"{count:,} batches of {settings.batch:,} in {significant(wall)} s", "text"))
+    if run.fraction_of_peak is not None:
+        facts.append(
+            ("of the peak", f"{percent(run.fraction_of_peak)} ({run.peak_source or 'source unknown'})", "text")
+        )
+    facts += _conditions(run.conditions)
+    if subject.rewrites:
+        facts.append(("rewrites", ", ".join(subject.rewrites), "text"))
+    facts.append(("model", f"{subject.model}, SHA-256 {subject.model_sha256}", "code"))
+    facts.append(("artifact", f"{subject.file}, SHA-256 {subject.sha256}", "code"))
+    packages = run.environment.get("packages", {})
+    facts.append(
+        ("versions", ", ".join(f"{name} {version}" for name, version in packages.items()) or "unknown", "text")
+    )
+    facts.append(("settings", _settings(run), "text"))
+    if run.command:
+        facts.append(("command", shlex.join(run.command), "code"))
+    facts.append(("made", run.created or "unknown", "text"))
+    facts.append(("raw samples", run.file, "file"))
+    return facts
+
+
+def _any(summary: dict[str, Any], part: str) -> bool:
+    found = summary.get(part)
+    return isinstance(found, dict) and bool(found.get("max_ms"))
+
+
+def _spread(found: Any) -> str:
+    if not isinstance(found, dict):
+        return "unknown"
+    parts = [f"{name} {milliseconds(found.get(f'{name}_ms'))}" for name in ("p50", "p90", "p95", "p99", "min", "max")]
+    cov = f"; coefficient of variation {percent(found['cov'])}" if found.get("cov") is not None else ""
+    return f"{', '.join(parts)} ms{cov}"
+
+
+def _conditions(conditions: dict[str, Any]) -> list[Fact]:
+    facts: list[Fact] = []
+    if conditions.get("where"):
+        facts.append(("where", str(conditions["where"]), "text"))
+    for name, title, unit in (
+        ("sm_clock_mhz", "SM clock", "MHz"),
+        ("power_w", "power", "W"),
+        ("temperature_c", "temperature", "°C"),
+    ):
+        found = conditions.get(name)
+        if found:
+            low, mean, high = (significant(value) for value in found)
+            facts.append((title, f"{mean} {unit} on average ({low} to {high})", "text"))
+    if conditions.get("foreign_cpu") is not None:
+        facts.append(("other processes", f"took {percent(conditions['foreign_cpu'])} of the processors used", "text"))
+    check = conditions.get("check")
+    if check:
+        facts.append(("spot check", ", ".join(f"{name} {value}" for name, value in check.items()), "text"))
+    return facts
+
+
+def _settings(run: RunRecord) -> str:
+    from dataclasses import MISSING, fields
+
+    from trtkit.artifacts.bench_settings import BenchSettings
+
+    chosen = []
+    for entry in fields(BenchSettings):
+        value = getattr(run.settings, entry.name)
+        default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+        if value != default or entry.name in ("mode", "batch", "input_dtype", "seed"):
+            chosen.append(f"{entry.name} {value}")
+    return ", ".join(chosen)

@@ -1,0 +1,250 @@
+"""The tables of the page: rows of values that know how they sort and where they lead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trtkit.artifacts.study_cell import Cell, Prepared
+from trtkit.report.figures.throughput import why_missing
+from trtkit.report.numbers import decibels, images, milliseconds, percent, significant, times
+from trtkit.report.view import View, anchor, narrower
+from trtkit.units import bytes_text
+
+__all__ = ["Table", "Value", "accuracy_table", "artifact_table", "gap_table", "published_table", "run_table"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One entry.
+
+    Attributes:
+        text: as it is read.
+        sort: as it is sorted, where the text would sort wrongly.
+        link: where it is from, an anchor; empty for none.
+        style: class of the entry: ``number``, ``invalid``, ``muted``, ``valid`` or nothing.
+    """
+
+    text: str
+    sort: float | None = None
+    link: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        id: its name in anchors.
+        caption: what it shows, a sentence.
+        columns: (header, whether it holds numbers).
+        rows: entries, one for each column.
+        filter: whether it has a field that hides rows: worth it for long tables.
+    """
+
+    id: str
+    caption: str
+    columns: tuple[tuple[str, bool], ...]
+    rows: tuple[tuple[Value, ...], ...]
+    filter: bool = False
+
+
+def _number(text: str, sort: float | None, link: str = "", style: str = "number") -> Value:
+    return Value(text, sort, link, style)
+
+
+def run_table(view: View) -> Table:
+    """Every cell of the matrix, in the order of the plan."""
+    columns = (
+        ("Model", False),
+        ("Precision", False),
+        ("Batch", True),
+        ("Mode", False),
+        ("Device", False),
+        ("images/s", True),
+        ("× FP32", True),
+        ("× TF32", True),
+        ("p50 ms", True),
+        ("p99 ms", True),
+        ("% of peak", True),
+        ("images/J", True),
+        ("SQNR dB", True),
+        ("Verdict", False),
+    )
+    rows = tuple(_run_row(view, cell) for cell in view.study.cells)
+    return Table("runs", "Every cell of the study; each throughput leads to its run.", columns, rows, len(rows) > 12)
+
+
+def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
+    spec, run = cell.spec, cell.run
+    prepared = view.artifacts.get((spec.model, spec.precision))
+    accuracy = prepared.accuracy if prepared else None
+    observed = run.subject.observed if run else None
+    precision = spec.precision.upper()
+    if observed is not None and spec.precision not in observed.lower():
+        precision += f" (ran as {observed})"
+    over32, over_tf32 = (
+        view.speedup(cell, base) if narrower(spec.precision, base) else None for base in ("fp32", "tf32")
+    )
+    if cell.images_per_s is not None:
+        rate = Value(images(cell.images_per_s), cell.images_per_s, anchor(cell), "number" if cell.valid else "invalid")
+        verdict = Value("valid", None, anchor(cell), "valid")
+        if not cell.valid:
+            ids = ", ".join(finding.id for finding in run.verdict.reasons) if run else ""
+            verdict = Value(f"INVALID: {ids}" if ids else "INVALID", None, anchor(cell), "invalid")
+    else:
+        rate = Value("–", None, anchor(cell), "number muted")
+        verdict = Value(why_missing(cell), None, anchor(cell), "muted")
+    p50, p99 = (run.latency_ms(50), run.latency_ms(99)) if run else (None, None)
+    peak, energy = (run.fraction_of_peak, run.images_per_joule) if run else (None, None)
+    return (
+        Value(spec.model),
+        Value(precision, _order(view, spec.precision)),
+        _number("auto" if spec.batch is None else f"{spec.batch:,}", spec.batch),
+        Value(spec.mode),
+        Value(spec.device),
+        rate,
+        _number("1" if spec.precision == "fp32" and cell.valid else times(over32), over32),
+        _number("1" if spec.precision == "tf32" and cell.valid else times(over_tf32), over_tf32),
+        _number(milliseconds(p50), p50),
+        _number(milliseconds(p99), p99),
+        _number(percent(peak), peak),
+        _number(significant(energy), energy),
+        _number("equal" if accuracy and accuracy.exact else f"{accuracy.sqnr_db:.1f}", accuracy.sqnr_db)
+        if accuracy and (accuracy.exact or accuracy.sqnr_db is not None)
+        else _number("–", None),
+        verdict,
+    )
+
+
+def _order(view: View, precision: str) -> float:
+    return float(view.precisions.index(precision))
+
+
+def gap_table(view: View) -> Table:
+    """What has no number, and why: one row for each model, precision and reason."""
+    found: dict[tuple[str, str, str, str], list[Cell]] = {}
+    for cell in view.study.cells:
+        if cell.status in ("failed", "gap", "planned"):
+            reason = cell.reason or "It has not been run yet: run trtkit study again, it resumes."
+            found.setdefault((cell.spec.model, cell.spec.precision, cell.status, reason), []).append(cell)
+    rows = tuple(
+        (
+            Value(model),
+            Value(precision.upper()),
+            Value(_where(cells), None, anchor(cells[0])),
+            Value({"gap": "cannot be had here", "planned": "not run yet"}.get(status, status)),
+            Value(reason),
+        )
+        for (model, precision, status, reason), cells in found.items()
+    )
+    columns = tuple((name, False) for name in ("Model", "Precision", "Where", "What", "Why"))
+    return Table("gaps", "What has no number, and why.", columns, rows)
+
+
+def _where(cells: Sequence[Cell]) -> str:
+    batches = sorted({cell.spec.batch for cell in cells if cell.spec.batch is not None})
+    shown = ", ".join(f"{batch:,}" for batch in batches[:6]) + (", …" if len(batches) > 6 else "")
+    devices = ", ".join(dict.fromkeys(cell.spec.device for cell in cells))
+    return f"batch {shown or 'to the limit'}; {devices}"
+
+
+def accuracy_table(view: View) -> Table:
+    """How close each precision is to FP32, beside its best speed."""
+    rows = []
+    for prepared in view.study.prepared:
+        found = prepared.accuracy
+        device = view.devices[0][0] if view.devices else ""
+        best = view.best(prepared.model, prepared.precision, device)
+        rows.append(
+            (
+                Value(prepared.model),
+                Value(prepared.precision.upper(), _order(view, prepared.precision)),
+                _number(
+                    "equal" if found and found.exact else decibels(found.sqnr_db if found else None),
+                    found.sqnr_db if found else None,
+                ),
+                _number(percent(found.top1_agreement if found else None), found.top1_agreement if found else None),
+                Value(found.on if found else prepared.reason or "nothing was executed"),
+                Value(prepared.calibrated_on or "no scales needed"),
+                _number(images(best.images_per_s) if best else "–", best.images_per_s if best else None, anchor(best))
+                if best
+                else _number("–", None),
+                Value(
+                    prepared.validation or "–",
+                    None,
+                    f"#artifact-{view.artifact_id(prepared.model, prepared.precision)}",
+                ),
+            )
+        )
+    columns = (
+        ("Model", False),
+        ("Precision", False),
+        ("SQNR", True),
+        ("Top-1 agreement", True),
+        ("On", False),
+        ("Scales from", False),
+        ("Fastest images/s", True),
+        ("Validation", False),
+    )
+    return Table("accuracy-table", "Accuracy of each precision against the FP32 source.", columns, tuple(rows))
+
+
+def artifact_table(view: View) -> Table:
+    """What was measured: the artifacts, with their proof of precision."""
+    rows = tuple(_artifact_row(prepared) for prepared in view.study.prepared)
+    columns = (
+        ("Model", False),
+        ("Precision", False),
+        ("Executed by", False),
+        ("Size", True),
+        ("Proved", False),
+        ("SHA-256", False),
+        ("Notes", False),
+    )
+    return Table("artifacts-table", "The artifacts that were measured.", columns, rows)
+
+
+def _artifact_row(prepared: Prepared) -> tuple[Value, ...]:
+    return (
+        Value(prepared.model),
+        Value(prepared.precision.upper()),
+        Value(f"{prepared.family or '–'} {prepared.version or ''}".strip()),
+        _number(bytes_text(prepared.bytes) if prepared.bytes else "–", prepared.bytes),
+        Value(prepared.proof or prepared.reason or "–"),
+        Value((prepared.sha256 or "–")[:12]),
+        Value(" ".join(prepared.notes) or "–"),
+    )
+
+
+def published_table(view: View) -> Table:
+    """What others published of these models, with sources."""
+    reference = view.reference
+    rows = tuple(
+        (
+            Value(point.model),
+            Value(point.device),
+            Value(point.precision.upper()),
+            _number(f"{point.batch:,}", point.batch),
+            _number(str(point.devices), point.devices),
+            _number(images(point.images_per_s), point.images_per_s),
+            Value(
+                f"{reference.sources[point.source]['title']}, {reference.sources[point.source]['date']}, {point.where}",
+                None,
+                f"#source-{point.source}",
+            ),
+        )
+        for point in reference.points
+        if point.model in view.models
+    )
+    columns = (
+        ("Model", False),
+        ("Device", False),
+        ("Precision", False),
+        ("Batch", True),
+        ("Devices", True),
+        ("images/s", True),
+        ("Source", False),
+    )
+    return Table("published-table", "Published figures, measured by others with other tools.", columns, rows)
