@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.bad_inputs import calibration, files, graphs, options, plans, weights
+from tests.bad_inputs import bench, calibration, files, graphs, options, plans, weights
 from tests.bad_inputs.case import BadInput, onnx_file
 from tests.graph.models import relu
 from trtkit.cli.main import main
 from trtkit.errors import BackendUnavailableError, TrtkitError
 
 CASES = (
+    *bench.CASES,
     *calibration.CASES,
     *files.CASES,
     *graphs.CASES,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trtkit.artifacts.bench import BenchResult
-from trtkit.measurement.explain import explain
+from trtkit.measurement.explain import TRTEXEC, explain
 from trtkit.units import seconds_text
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from trtkit.pipeline.bench_request import BenchmarkResult
 
 __all__ = ["number", "show"]
+
+_ANY_WIDTH = 10_000
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ _COLUMNS = (
     _Column("compute", _median("compute"), 2),
     _Column("D2H", _median("d2h"), 2),
     _Column("enqueue", _median("enqueue"), 2),
-    _Column("% of peak", lambda r: number(100 * r.fraction_of_peak) if r.fraction_of_peak else "", 2),
+    _Column("% peak", lambda r: number(100 * r.fraction_of_peak) if r.fraction_of_peak else "", 2),
     _Column("W", _power, 2),
-    _Column("images/J", lambda r: number(r.images_per_joule), 2),
+    _Column("img/J", lambda r: number(r.images_per_joule), 2),
     _Column("verdict", lambda r: "" if r.verdict.valid else "INVALID", 1),
 )
 
@@ -95,12 +97,12 @@ def show(result: BenchmarkResult, console: Console) -> None:
     varying = [column for column in _IDENTITY if len({column.cell(r) for r in results}) > 1]
     columns = [*varying, *(c for c in _COLUMNS if any(c.cell(r) for r in results))]
     whole = _table(columns, results)
-    if Measurement.get(console, console.options, whole).maximum <= console.width:
+    if Measurement.get(console, console.options.update(width=_ANY_WIDTH), whole).maximum <= console.width:
         console.print(whole)
     else:
         keys = [column for column in columns if column.part == 0]
         for part in (1, 2):
-            console.print(_table([*keys, *(column for column in columns if column.part == part)], results))
+            console.print(_table([*keys, *(column for column in columns if column.part == part)], results, gap=1))
     for name, value in _below(result, results):
         console.print(_indented(name, value))
 
@@ -115,8 +117,8 @@ def _title(results: Sequence[BenchResult]) -> Text:
     return Text.assemble((first.subject.model, "bold green"), "  ", " · ".join(parts))
 
 
-def _table(columns: Sequence[_Column], results: Sequence[BenchResult]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="cyan", padding=(0, 2, 0, 0))
+def _table(columns: Sequence[_Column], results: Sequence[BenchResult], *, gap: int = 2) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="cyan", padding=(0, gap, 0, 0))
     for column in columns:
         words = column in _IDENTITY or column.head == "verdict"
         table.add_column(column.head, justify="left" if words else "right", no_wrap=True)
@@ -143,7 +145,8 @@ def _below(result: BenchmarkResult, results: Sequence[BenchResult]) -> list[tupl
         groups.setdefault((found.subject.precision, found.device.device), []).append(found)
     for (precision, device), group in groups.items():
         where = f"{precision} on {device}. " if len(groups) > 1 else ""
-        lines += [("why", f"{where}{sentence}") for sentence in explain(group)]
+        lines += [("why", f"{where}{sentence}") for sentence in explain(group) if sentence != TRTEXEC]
+    lines += [("why", TRTEXEC)] if any(name == "why" for name, _ in lines) else []
     lines += [("ladder", f"{s.precision}, {s.mode}: {s.stopped}") for s in result.sweeps if s.stopped]
     lines += [("failed", f"{failure.what}: {failure.error.message}") for failure in result.failures]
     lines += [("checked", text) for text in dict.fromkeys(_checked(r) for r in results) if text]

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from trtkit import stats
 from trtkit.artifacts.bench import BenchResult
 
-__all__ = ["explain"]
+__all__ = ["TRTEXEC", "explain"]
 
-_TRTEXEC = (
+TRTEXEC = (
     "trtexec 11 reports compute-graph unless told otherwise, trtexec 10 overlapped without a graph; a program that "
     "copies a batch, computes and copies back, one after the other, gets transfers."
 )
+"""What the modes are in trtexec's words; ends every explanation."""
 
 
 def explain(results: Sequence[BenchResult]) -> list[str]:
@@ -31,7 +32,7 @@ def explain(results: Sequence[BenchResult]) -> list[str]:
     batch = max(several)
     modes = by_batch[batch]
     found = [sentence for rule in (_graph, _transfers, _overlapped) if (sentence := rule(modes)) is not None]
-    return [f"At batch {batch}: {sentence}" for sentence in found] + ([_TRTEXEC] if found else [])
+    return [f"At batch {batch}: {sentence}" for sentence in found] + ([TRTEXEC] if found else [])
 
 
 def _ratio(of: BenchResult, to: BenchResult) -> float:

@@ -15,10 +15,13 @@ from trtkit.errors import TrtkitError, UsageError
 from trtkit.pipeline.request import PRECISIONS
 from trtkit.stages.export import SourceRequest
 
-__all__ = ["PROFILES", "SETTINGS", "BenchmarkRequest", "BenchmarkResult", "Failure", "Run"]
+__all__ = ["INPUT_DTYPES", "PROFILES", "SETTINGS", "BenchmarkRequest", "BenchmarkResult", "Failure", "Run"]
 
 PROFILES = ("each", "shared")
 """An engine for each batch size, tuned for it alone; or one for all of them."""
+
+INPUT_DTYPES = ("float32", "uint8")
+"""What the host may hand images over as."""
 
 _CHOSEN_ELSEWHERE = ("mode", "batch", "shapes", "profile", "tf32", "data")
 SETTINGS: dict[str, Any] = {
@@ -86,6 +89,10 @@ class BenchmarkRequest:
         _check_words("precision", self.precisions, PRECISIONS)
         _check_words("mode", self.modes, (*MODES, "all"))
         _check_words("profile", (self.profile,), PROFILES)
+        if (dtype := self.settings.get("input_dtype", "float32")) not in INPUT_DTYPES:
+            raise UsageError(f"input_dtype is {dtype!r}; it is {' or '.join(INPUT_DTYPES)}.", hint="Choose one.")
+        if self.data is not None and not self.data.is_file():
+            raise UsageError(f"The data {self.data} does not exist.", hint="Give a .npy or .npz file.")
         _check_numbers(self)
 
 

@@ -90,6 +90,7 @@ def _supply(
 ) -> GivenPlan | Supply:
     if is_plan(Path(request.source.text)):
         return GivenPlan(request, stack, listener)
+    request.source.identity()  # a source that is not there is told before anything is looked at
     return Supply(request, cache, listener)
 
 

@@ -1,0 +1,68 @@
+"""Benchmarks that contradict themselves, the model or the machine."""
+
+from __future__ import annotations
+
+from tests.bad_inputs.case import BadInput, Files, onnx_file, raw_file
+from tests.graph.models import relu, value
+from trtkit.errors import ModelError, PlanError, TrtkitError, UsageError
+
+__all__ = ["CASES"]
+
+_MODEL = onnx_file(relu)
+_STATIC = onnx_file(lambda: relu(inputs=[value("x", (2, 4))], outputs=[value("y", (2, 4))]))
+
+
+def _case(
+    name: str,
+    options: str,
+    message: str,
+    hint: str = ".",
+    *,
+    error: type[TrtkitError] = UsageError,
+    files: Files = _MODEL,
+    source: str = "model.onnx",
+) -> BadInput:
+    return BadInput(f"bench {name}", f"bench {source} --device cpu {options}", error, message, hint, files)
+
+
+CASES = (
+    BadInput("bench no source", "bench", UsageError, "Missing argument", "trtkit bench --help"),
+    _case("unknown source", "", "neither a model definition nor a file", "squeezenet1_1", source="squeezenet"),
+    _case("missing file", "", r"gone\.onnx does not exist", ".", error=ModelError, source="gone.onnx"),
+    _case("missing plan", "", r"m\.plan does not exist", "trtkit convert", error=PlanError, source="m.plan"),
+    _case(
+        "no plan",
+        "",
+        "unknown binary data",
+        ".",
+        error=PlanError,
+        files=raw_file(b"\xff" * 99, "m.plan"),
+        source="m.plan",
+    ),
+    _case("unknown family", "--family openvino", "no family 'openvino'", "tensorrt-rtx"),
+    _case("unknown device", "--device tpu", "'tpu' is no device", "cuda:N"),
+    _case("gpu that is not there", "--device 77", "There is no cuda:77", "trtkit doctor"),
+    _case("unknown precision", "--precision fp64", "no precision 'fp64'; allowed: fp32", "Choose"),
+    _case("precision twice", "--precision fp16,fp16", "named twice", "once"),
+    _case("quantized", "--precision int8", "needs calibration", "trtkit convert --precision int8"),
+    _case("tf32 on a cpu", "--precision tf32", "no TF32 arithmetic on a CPU", "fp32"),
+    _case("batch in words", "--batch many", "neither a list of whole numbers nor auto", "1,8,64"),
+    _case("batch zero", "--batch 0,1", "whole numbers from 1 up", "1,8,64"),
+    _case("batch range", "--batch 1:8:16", "neither a list of whole numbers nor auto", "1,8,64"),
+    _case("batch of a fixed model", "--batch 4", "Batch 4 is not possible, 2 alone is", ".", files=_STATIC),
+    _case("list and ladder", "--batch 1,2 --batch-sweep auto", "looks for the batch sizes itself", "either"),
+    _case("sweep of numbers", "--batch-sweep 1,2", "--batch-sweep is auto, not '1,2'", "--batch"),
+    _case("limit without a ladder", "--sweep-limit 8", "largest batch that --batch auto tries", "--batch auto"),
+    _case("unknown mode", "--mode fast", "no mode 'fast'; allowed: compute, compute-graph", "Choose"),
+    _case("mode of a gpu", "--mode overlapped", "no mode overlapped on the cpu", "--mode compute"),
+    _case("all and one", "--mode all,compute", "--mode all is every mode", "alone"),
+    _case("durations", "--duration 5 --max-duration 1", "shorter than --duration", "Raise --max-duration"),
+    _case("confidence", "--confidence 2", "no share between 0 and 1", r"0\.01"),
+    _case("affinity", "--affinity 3-1", "no list of processors", "0-3"),
+    _case("input type", "--input-dtype int4", "input_dtype is 'int4'; it is float32 or uint8", "Choose"),
+    _case("profile", "--profile mine", "no profile 'mine'; allowed: each, shared", "Choose"),
+    _case("layers of onnx runtime", "--export-layer-info l.json", "--export-layer-info cannot", "--family"),
+    _case("data that is not there", "--data gone.npy", r"gone\.npy does not exist", r"\.npy or \.npz"),
+    _case("weights of a file", "--weights w.npz", "holds its own weights", "Leave --weights out"),
+    _case("shapes of no input", "--shapes imput=1x4", "no input 'imput'", "--shapes"),
+)
