@@ -14,6 +14,9 @@ import trtkit
 
 PUBLIC = {
     "BackendUnavailableError",
+    "BenchExports",
+    "BenchmarkRequest",
+    "BenchmarkResult",
     "BuildError",
     "CalibrationError",
     "CalibrationRequest",
@@ -30,6 +33,7 @@ PUBLIC = {
     "TrtkitError",
     "UsageError",
     "__version__",
+    "bench",
     "calibrate",
     "convert",
     "examine",
@@ -81,7 +85,7 @@ def test_star_import_brings_all_of_them() -> None:
     assert _fresh("from trtkit import *\nimport trtkit\nprint(all(n in globals() for n in trtkit.__all__))") == "True"
 
 
-@pytest.mark.parametrize("name", ["bench", "Convert", "np", "_hidden"])
+@pytest.mark.parametrize("name", ["benchmark", "Convert", "np", "_hidden"])
 def test_an_unknown_name(name: str) -> None:
     with pytest.raises(AttributeError, match=f"module 'trtkit' has no attribute '{name}'"):
         getattr(trtkit, name)
@@ -101,7 +105,9 @@ def test_import_trtkit_is_light_and_quick() -> None:
     assert not _loaded_after("import trtkit; trtkit.UsageError") & (HEAVY | {"typer", "rich"})
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["convert", "--help"], ["calibrate", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["convert", "--help"], ["calibrate", "--help"], ["bench", "--help"]]
+)
 def test_help_is_light(words: list[str]) -> None:
     loaded = _loaded_after(f"from trtkit.cli.main import main; assert main({words!r}) == 0")
     assert "typer" in loaded
@@ -111,6 +117,8 @@ def test_help_is_light(words: list[str]) -> None:
 def test_the_parent_of_a_conversion_imports_no_vendor() -> None:
     vendors = HEAVY - {"numpy", "onnx", "ml_dtypes", "PIL"}
     assert (
-        not _loaded_after("import trtkit; trtkit.convert, trtkit.examine, trtkit.inspect, trtkit.validate_plan")
+        not _loaded_after(
+            "import trtkit; trtkit.bench, trtkit.convert, trtkit.examine, trtkit.inspect, trtkit.validate_plan"
+        )
         & vendors
     )

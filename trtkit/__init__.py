@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from trtkit.pipeline import ConvertRequest, ConvertResult, Listener, convert, validate_plan
+    from trtkit.pipeline.bench_exporting import BenchExports
+    from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult
+    from trtkit.pipeline.benchmark import bench
     from trtkit.pipeline.calibration import CalibrationRequest, CalibrationResult, calibrate
     from trtkit.pipeline.quantization import Quantization
     from trtkit.stages.doctor import examine
@@ -38,6 +41,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BackendUnavailableError": "trtkit.errors",
+    "BenchExports": "trtkit.pipeline.bench_exporting",
+    "BenchmarkRequest": "trtkit.pipeline.bench_request",
+    "BenchmarkResult": "trtkit.pipeline.bench_request",
     "BuildError": "trtkit.errors",
     "CalibrationError": "trtkit.errors",
     "CalibrationRequest": "trtkit.pipeline.calibration",
@@ -53,6 +59,7 @@ _HOMES = {
     "SourceRequest": "trtkit.stages.export",
     "TrtkitError": "trtkit.errors",
     "UsageError": "trtkit.errors",
+    "bench": "trtkit.pipeline.benchmark",
     "calibrate": "trtkit.pipeline.calibration",
     "convert": "trtkit.pipeline",
     "examine": "trtkit.stages.doctor",
@@ -62,6 +69,9 @@ _HOMES = {
 
 __all__ = [
     "BackendUnavailableError",
+    "BenchExports",
+    "BenchmarkRequest",
+    "BenchmarkResult",
     "BuildError",
     "CalibrationError",
     "CalibrationRequest",
@@ -78,6 +88,7 @@ __all__ = [
     "TrtkitError",
     "UsageError",
     "__version__",
+    "bench",
     "calibrate",
     "convert",
     "examine",

@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from trtkit.artifacts.device import Device
+from trtkit.backends import registry
 from trtkit.backends.base import Capabilities, Gpu
+from trtkit.backends.probing import probe
 from trtkit.errors import BackendUnavailableError, UsageError
 from trtkit.pipeline.bench_family import Target, targets
 
@@ -95,3 +97,19 @@ def test_a_library_that_crashes_when_it_is_looked_at_is_a_reason() -> None:
 def test_a_gpu_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="There is no cuda:2: the driver shows 2 CUDA devices"):
         targets("auto", "2", look=machine(TRT, ORT))
+
+
+@pytest.mark.parametrize("family", ["null", "onnxruntime", "tensorrt-rtx"])
+def test_what_the_registry_says_of_the_cpu_is_what_the_families_say(family: str) -> None:
+    assert probe(family).on_cpu == (family in registry.ON_CPU)
+
+
+def test_for_the_cpu_alone_no_engine_builder_is_looked_at() -> None:
+    looked: list[str] = []
+
+    def look(family: str) -> Capabilities:
+        looked.append(family)
+        return machine(TRT, RTX, ORT)(family)
+
+    assert chosen(targets("auto", "cpu", look=look)[0]) == [("cpu", "onnxruntime")]
+    assert looked == ["onnxruntime"]

@@ -26,7 +26,7 @@ from trtkit.artifacts.sweep import Sweep
 from trtkit.backends.null_timed import VARIABLE
 from trtkit.errors import PlanError, RunError, UsageError
 from trtkit.pipeline import ConvertRequest, convert
-from trtkit.pipeline.bench_exporting import Exports
+from trtkit.pipeline.bench_exporting import BenchExports
 from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult
 from trtkit.pipeline.benchmark import bench
 from trtkit.stages.export import SourceRequest
@@ -150,7 +150,7 @@ def test_own_data(net: Path, tmp_path: Path) -> None:
 
 
 def test_exports_beside_the_results(net: Path, tmp_path: Path) -> None:
-    exports = Exports(tmp_path / "t.csv", tmp_path / "times.json", tmp_path / "profile.json")
+    exports = BenchExports(tmp_path / "t.csv", tmp_path / "times.json", tmp_path / "profile.json")
     found = run(net, tmp_path, devices="cpu", batches=(2,), exports=exports)
     document = json.loads((tmp_path / "times.json").read_text())
     jsonschema.validate(document, TIMES)
@@ -161,7 +161,7 @@ def test_exports_beside_the_results(net: Path, tmp_path: Path) -> None:
     assert "flatten" in [entry["name"] for entry in profile[1:]], "a node that nothing is fused with"
     assert sum(entry["percentage"] for entry in profile[1:]) == pytest.approx(100, abs=0.1)
     assert (tmp_path / "t.csv").read_text().count("\n") == 2
-    several = run(net, tmp_path, devices="cpu", batches=(1, 2), exports=Exports(times=tmp_path / "more.json"))
+    several = run(net, tmp_path, devices="cpu", batches=(1, 2), exports=BenchExports(times=tmp_path / "more.json"))
     assert len(several.runs) == 2
     assert {path.name for path in tmp_path.glob("more*")} == {
         "more.fp32.cpu.b1.compute.json",
@@ -173,8 +173,8 @@ def test_what_a_family_cannot_show_is_refused_before_anything_is_measured(
     net: Path, plan: Path, tmp_path: Path
 ) -> None:
     for source, exports, option in (
-        (net, Exports(layer_info=tmp_path / "l.json"), "--export-layer-info"),
-        (plan, Exports(profile=tmp_path / "p.json"), "--export-profile"),
+        (net, BenchExports(layer_info=tmp_path / "l.json"), "--export-layer-info"),
+        (plan, BenchExports(profile=tmp_path / "p.json"), "--export-profile"),
     ):
         with pytest.raises(UsageError, match=f"{option} cannot be honoured"):
             run(source, tmp_path, devices="cpu", exports=exports)

@@ -7,7 +7,7 @@ import importlib
 from trtkit.backends.base import Backend
 from trtkit.errors import UsageError
 
-__all__ = ["FAMILIES", "PREFERENCE", "check_family", "get", "worker_env"]
+__all__ = ["FAMILIES", "ON_CPU", "PREFERENCE", "check_family", "get", "worker_env"]
 
 FAMILIES: dict[str, str] = {
     "tensorrt": "trtkit.backends.trt:TrtBackend",
@@ -17,6 +17,9 @@ FAMILIES: dict[str, str] = {
 }
 PREFERENCE = ("tensorrt", "tensorrt-rtx", "onnxruntime")
 """The order in which ``auto`` tries them; the first that can build here wins."""
+
+ON_CPU = ("onnxruntime", "null")
+"""Those that execute on a CPU too. Nobody needs to look at an engine builder, which takes a second, for a CPU alone."""
 
 
 def check_family(name: str) -> None:

@@ -189,7 +189,7 @@ def bench(
     """
     from trtkit.backends.registry import check_family
     from trtkit.cli.console import Screen, out
-    from trtkit.pipeline.bench_exporting import Exports
+    from trtkit.pipeline.bench_exporting import BenchExports
     from trtkit.pipeline.bench_request import BenchmarkRequest
     from trtkit.pipeline.benchmark import bench as run_bench
     from trtkit.stages.export import SourceRequest
@@ -230,7 +230,7 @@ def bench(
         force=force,
         command=context.obj,
     )
-    exports = Exports(csv, export_times, export_profile, export_layer_info)
+    exports = BenchExports(csv, export_times, export_profile, export_layer_info)
     with Screen(verbose=verbose) as screen:
         result = run_bench(request, screen, exports=exports)
     if json:

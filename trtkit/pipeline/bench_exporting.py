@@ -20,13 +20,13 @@ from trtkit.pipeline.bench_request import BenchmarkRequest, Run
 from trtkit.pipeline.bench_subjects import Prepared
 from trtkit.stages.bench_exports import layer_info, layer_profile, times, write_csv, write_export
 
-__all__ = ["Exports", "check_exports", "export_layers", "export_runs"]
+__all__ = ["BenchExports", "check_exports", "export_layers", "export_runs"]
 
 _WARMUP, _ITERATIONS = 3, 20
 
 
 @dataclass(frozen=True)
-class Exports:
+class BenchExports:
     """Which files; ``None`` for none. Of several measurements each has its own: ``FILE`` becomes ``FILE.bN.MODE…``.
 
     Attributes:
@@ -42,7 +42,7 @@ class Exports:
     layer_info: Path | None = None
 
 
-def check_exports(exports: Exports, places: Sequence[Target]) -> None:
+def check_exports(exports: BenchExports, places: Sequence[Target]) -> None:
     """Refuse what a family cannot give, before anything is measured.
 
     Raises:
@@ -58,7 +58,7 @@ def check_exports(exports: Exports, places: Sequence[Target]) -> None:
                 )
 
 
-def export_runs(exports: Exports, runs: Sequence[Run]) -> None:
+def export_runs(exports: BenchExports, runs: Sequence[Run]) -> None:
     """Write what follows from the results alone: CSV and times."""
     if exports.csv is not None:
         write_csv(exports.csv, [(run.result, run.file) for run in runs])
@@ -68,7 +68,7 @@ def export_runs(exports: Exports, runs: Sequence[Run]) -> None:
 
 
 def export_layers(
-    exports: Exports, request: BenchmarkRequest, *, several: bool
+    exports: BenchExports, request: BenchmarkRequest, *, several: bool
 ) -> Callable[[Prepared, Target, BenchResult], None] | None:
     """What writes profile and layers after a measurement; ``None`` where neither is wanted.
 

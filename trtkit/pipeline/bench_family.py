@@ -55,7 +55,9 @@ def targets(
         UsageError: unknown family or device, or the family does not execute on such a device.
         BackendUnavailableError: the family (or every family) cannot run here.
     """
-    names = registry.PREFERENCE if family == "auto" else (family,)
+    names: tuple[str, ...] = registry.PREFERENCE if family == "auto" else (family,)
+    if family == "auto" and devices is not None and set(devices.replace(" ", "").lower().split(",")) == {"cpu"}:
+        names = tuple(name for name in names if name in registry.ON_CPU)
     known: dict[str, Capabilities] = {}
     broken: dict[str, str] = {}
     for name in names:

@@ -18,7 +18,7 @@ from trtkit.artifacts.files import json_ready, sha256_file, sha256_json
 from trtkit.artifacts.sweep import Sweep
 from trtkit.measurement.memory import host_available_bytes
 from trtkit.pipeline.bench_choices import Batches, batches_of, modes_of
-from trtkit.pipeline.bench_exporting import Exports, check_exports, export_layers, export_runs
+from trtkit.pipeline.bench_exporting import BenchExports, check_exports, export_layers, export_runs
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_given import GivenPlan
 from trtkit.pipeline.bench_measure import measuring
@@ -36,7 +36,7 @@ def bench(
     request: BenchmarkRequest,
     listener: Listener | None = None,
     *,
-    exports: Exports | None = None,
+    exports: BenchExports | None = None,
     measure: Measure | None = None,
 ) -> BenchmarkResult:
     """Measure a plan, an ONNX file or a definition; every measurement is written as soon as it is made.
@@ -54,7 +54,7 @@ def bench(
     """
     started = time.perf_counter()
     check_argument("bench", "request", request, BenchmarkRequest)
-    listener, exports = listener or Silence(), exports or Exports()
+    listener, exports = listener or Silence(), exports or BenchExports()
     runs: list[Run] = []
     sweeps: list[Sweep] = []
     failures: list[Failure] = []
