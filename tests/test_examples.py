@@ -24,6 +24,7 @@ def test_example(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     label, compare = shown_machine()
     folder = tmp_path / example.name
     shutil.copytree(example, folder, ignore=shutil.ignore_patterns("*.onnx", "*.plan*", "plans", "__pycache__"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(folder)
     assert Page(folder / "README.md", ROOT, label, compare=compare).run() >= 1
 

@@ -22,6 +22,7 @@ def prose(page: Path) -> str:
 
 def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     label, compare = shown_machine()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     assert Page(README, ROOT, label, compare=compare).run() >= 10
 
@@ -63,7 +64,7 @@ def test_files_of_the_repository_that_the_text_names_exist() -> None:
     assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("command", ["calibrate", "convert", "validate", "inspect", "export", "models", "doctor"])
+@pytest.mark.parametrize("command", ["bench", "calibrate", "convert", "validate", "inspect", "export", "models", "doctor"])
 def test_help_cuts_no_option_short_on_a_narrow_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
