@@ -88,8 +88,8 @@ def render(study: Study) -> Rendered:
     )
 
 
-def write_report(study: Study, folder: Path) -> Path:
-    """Write report.html and the figures as PNG and SVG into a study's folder; returns the page.
+def write_report(study: Study, folder: Path) -> tuple[Path, Rendered]:
+    """Write report.html and the figures as PNG and SVG into a study's folder; returns the page and all that is on it.
 
     Figures of an earlier report that are drawn no more are removed.
 
@@ -108,7 +108,7 @@ def write_report(study: Study, folder: Path) -> Path:
             if old not in written and old.suffix in (".png", ".svg") and not old.name.startswith("."):
                 old.unlink()
     write_bytes(folder / PAGE, rendered.html.encode())
-    return folder / PAGE
+    return folder / PAGE, rendered
 
 
 def _groups(view: View) -> list[Group]:

@@ -73,7 +73,7 @@ _RC: Any = {
     "legend.fontsize": 9,
     "hatch.linewidth": 0.8,
 }
-_WIDTH_IN, _PNG_DPI = 6.4, 140
+_WIDTH_IN, _PNG_DPI = 5.7, 150
 _IDS = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -139,11 +139,11 @@ def look() -> AbstractContextManager[None]:
 
 
 def axes(title: str, height_in: float) -> tuple[Figure, Axes]:
-    """An empty figure of the page's width, 6.4 inches, with its title: the files are shown without the page, too."""
+    """An empty figure of the page's width, 5.7 inches, with its title: the files are shown without the page, too."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-    figure.suptitle(label(title, 74), x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    figure.suptitle(label(title, 64), x=0.008, ha="left", fontsize=10.5, fontweight="bold")
     return figure, figure.add_subplot()
 
 

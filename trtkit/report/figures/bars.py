@@ -40,7 +40,7 @@ class Bar:
     link: str = ""
 
 
-def draw(title: str, bars: Sequence[Bar], unit: str, *, room: float = 0.75) -> Figure:
+def draw(title: str, bars: Sequence[Bar], unit: str, *, room: float = 1.05) -> Figure:
     """Draw bars from top to bottom; ``room`` is the part of the axis kept free for their texts."""
     groups = len({bar.group for bar in bars})
     figure, axes = style.axes(title, 1.0 + _ROW_IN * len(bars) + _GROUP_IN * groups)
@@ -59,7 +59,7 @@ def fill(axes: Axes, bars: Sequence[Bar], unit: str, *, room: float, headers: bo
                 axes.text(
                     0,
                     position - 0.95,
-                    style.label(bar.group, 70),
+                    style.label(bar.group, 58),
                     va="center",
                     fontsize=9.5,
                     fontweight="bold",

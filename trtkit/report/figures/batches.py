@@ -40,7 +40,7 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
         axes.set_xscale("log", base=2)
         ticks = sorted(batches)
         steps = [math.log2(high / low) for low, high in itertools.pairwise(ticks)]
-        crowded = min(steps) * 5 / (math.log2(ticks[-1] / ticks[0]) + 1) < 0.08 * len(f"{ticks[-1]:,}")  # inches
+        crowded = min(steps) * 4.6 / (math.log2(ticks[-1] / ticks[0]) + 1) < 0.08 * len(f"{ticks[-1]:,}")  # inches
         axes.set_xticks(ticks, [f"{batch:,}" for batch in ticks], rotation=45 if crowded else 0)
         axes.minorticks_off()
         axes.set_xlim(min(ticks) / 1.25, max(ticks) * 1.6)

@@ -26,20 +26,20 @@ def draw_scaling(view: View) -> list[style.Drawing | style.Empty]:
         figure, axes = style.axes(name, 3.9)
         most = max(count for line in points.values() for count, _, _ in line)
         axes.plot([1, most], [1, most], color=style.MUTED, linewidth=1.1, linestyle="--", label="ideal")
-        said = []
+        said: list[str] = []
+        causes: dict[str, None] = {}
         for precision, line in points.items():
             xs, ys = [count for count, _, _ in line], [ratio for _, ratio, _ in line]
             colour, marker = style.colour(precision), style.MARKERS.get(precision, "P")
             axes.plot(xs, ys, color=colour, marker=marker, linewidth=1.6, label=precision.upper())
             dots = axes.scatter(xs, ys, s=90, alpha=0.0)
             dots.set_urls([anchor(cell) for _, _, cell in line])
-            for count, _, cell in line:
-                if cell.scaling is not None:
-                    cause = f" ({cell.scaling.cause})" if cell.scaling.cause else ""
-                    said.append(
-                        f"{precision.upper()} on {count}: {images(cell.images_per_s)} images/s, "
-                        f"efficiency {percent(cell.scaling.efficiency)}{cause}."
-                    )
+            count, _, last = line[-1]
+            if last.scaling is not None:
+                efficiency = percent(last.scaling.efficiency)
+                said.append(f"{precision.upper()} on {count}: {images(last.images_per_s)} images/s, {efficiency}")
+                if last.scaling.cause:
+                    causes[last.scaling.cause] = None
         macs = next((c.run.subject.macs_per_image for c in view.study.cells if c.spec.model == model and c.run), None)
         _published(axes, view, model, macs, most)
         axes.set_xticks(
@@ -57,7 +57,7 @@ def draw_scaling(view: View) -> list[style.Drawing | style.Empty]:
                 f"scaling-{number + 1}",
                 name,
                 "Counted over the window that all devices share; efficiency is the total over the sum of the devices "
-                f"alone in the same run. {' '.join(said)}",
+                f"alone in the same run. {'; '.join(said)}. {' '.join(f'{cause}.' for cause in causes)}",
             )
         )
     if drawn:

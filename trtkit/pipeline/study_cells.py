@@ -1,0 +1,119 @@
+"""The cells of a study, measured through ``bench``: one for each run, and those that a ladder finds on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from trtkit.artifacts.bench import BenchResult
+from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.artifacts.run_record import RunRecord
+from trtkit.artifacts.study_cell import Cell, Prepared
+from trtkit.artifacts.study_plan import CellSpec, StudyPlan, slug
+from trtkit.artifacts.sweep import Sweep
+from trtkit.errors import BackendUnavailableError, TrtkitError, UsageError
+from trtkit.measurement.failure import classify
+from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult
+from trtkit.pipeline.benchmark import bench
+from trtkit.pipeline.listener import Listener
+from trtkit.pipeline.request import QUANTIZED
+from trtkit.pipeline.study_request import StudyRequest
+from trtkit.stages.export import SourceRequest
+
+__all__ = ["RUNS", "Bench", "measure"]
+
+RUNS = "runs"
+"""Name of the folder of raw samples inside a study's folder."""
+
+Bench = Callable[[BenchmarkRequest, Listener], BenchmarkResult]
+"""Makes measurements: :func:`trtkit.pipeline.benchmark.bench`, or a test's stand-in."""
+
+
+def measure(
+    request: StudyRequest, plan: StudyPlan, spec: CellSpec, prepared: Prepared, listener: Listener, run: Bench = bench
+) -> tuple[Cell, ...]:
+    """Measure a cell; the first one returned is ``spec``'s own, the others are a ladder's steps.
+
+    What fails is a cell that says why: the study goes on.
+    """
+    if prepared.status != "done":
+        return (Cell(spec, prepared.status, prepared.reason),)
+    if spec.count > 1:
+        why = "Several devices at work together are not measured by this version of trtkit study."
+        return (Cell(spec, "gap", why),)
+    if spec.mode != "compute" and spec.device.startswith("cpu"):
+        return (Cell(spec, "gap", f"There is no mode {spec.mode} on a CPU: nothing is copied, and nothing captured."),)
+    asked = _asked(request, plan, spec, prepared)
+    try:
+        found = run(asked, listener)
+    except (UsageError, BackendUnavailableError) as error:
+        return (Cell(spec, "gap", f"{error.message} {error.hint}"),)
+    except TrtkitError as error:
+        kind = classify(error, on_cpu=spec.device.startswith("cpu"))
+        return (Cell(spec, "failed", error.message, kind),)
+    cells = [_done(request, spec, entry.result, entry.file, prepared) for entry in found.runs]
+    if spec.batch is not None:
+        return tuple(cells)
+    sweep = found.sweeps[0] if found.sweeps else None
+    return (_ladder(spec, sweep, cells), *cells, *_ends(spec, sweep))
+
+
+def _asked(request: StudyRequest, plan: StudyPlan, spec: CellSpec, prepared: Prepared) -> BenchmarkRequest:
+    artifact = request.output / str(prepared.file)
+    precisions: tuple[str, ...] = ()
+    if artifact.suffix == ".onnx":
+        source = SourceRequest(str(artifact))  # its manifest lies beside it: it is measured as it is
+    else:  # an engine for each batch size, tuned for it
+        quantized = artifact.with_name(f"{_model_name(artifact)}.{spec.precision}.onnx")
+        source = SourceRequest(str(quantized) if spec.precision in QUANTIZED else spec.model)
+        precisions = (spec.precision,)
+    return BenchmarkRequest(
+        source=source,
+        family=prepared.family or "auto",
+        devices=spec.device,
+        precisions=precisions,
+        batches=() if spec.batch is None else (spec.batch,),
+        ladder=spec.batch is None,
+        modes=(spec.mode,),
+        settings=dict(plan.settings),
+        sweep_limit=request.sweep_limit if spec.batch is None else None,
+        output=request.output / RUNS / slug(spec.model),
+        force=request.force,
+        command=request.command,
+    )
+
+
+def _model_name(artifact: Path) -> str:
+    from trtkit.artifacts.plan import PlanManifest
+
+    return PlanManifest.read(artifact).source.name
+
+
+def _done(request: StudyRequest, spec: CellSpec, result: BenchResult, file: Path, prepared: Prepared) -> Cell:
+    subject = result.subject
+    if prepared.manifest is not None and subject.precision in QUANTIZED and not str(prepared.file).endswith(".onnx"):
+        # The engine was built from the Q/DQ file; the model is the one that this file was made from.
+        from trtkit.artifacts.plan import PlanManifest
+
+        source = PlanManifest.read(request.output / str(prepared.file)).source
+        subject = replace(subject, model=source.name, model_sha256=source.sha256)
+    record = RunRecord.of(replace(result, subject=subject), file.relative_to(request.output).as_posix())
+    settings: BenchSettings = result.settings
+    return Cell(replace(spec, batch=settings.batch), "done", run=record)
+
+
+def _ladder(spec: CellSpec, sweep: Sweep | None, cells: list[Cell]) -> Cell:
+    """The cell that asked for the largest batch: the run at it, and why the ladder ends there."""
+    if not cells or sweep is None:
+        return Cell(spec, "failed", "No batch size ran.", "other")
+    largest = max(cells, key=lambda cell: cell.spec.batch or 0)
+    return Cell(spec, "done", sweep.stopped, None, largest.run)
+
+
+def _ends(spec: CellSpec, sweep: Sweep | None) -> tuple[Cell, ...]:
+    """The batch at which a ladder ends, as a failed cell."""
+    failed = sweep.first_failure if sweep is not None else None
+    if failed is None:
+        return ()
+    return (Cell(replace(spec, batch=failed.batch), "failed", failed.text, failed.reason),)
