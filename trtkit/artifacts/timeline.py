@@ -101,6 +101,20 @@ class Timeline:
         rows = tuple(row for row in self.rows if row.start_h2d_ms >= low and row.end_d2h_ms <= high)
         return Timeline(rows, self.images, self.epoch_monotonic_s)
 
+    def images_between(self, start_monotonic_s: float, end_monotonic_s: float) -> float:
+        """Images finished in a window of the machine's monotonic clock, an iteration across its edge by its share.
+
+        The count of finished images is taken as growing evenly from one iteration's end to the next, so that a window
+        of 2.5 iterations counts 2.5 of them, and pauses count nothing.
+        """
+        if not self.rows:
+            return 0.0
+        ends = np.sort(self.column("end_d2h_ms"))
+        first = float(self.column("start_h2d_ms").min())
+        window = (np.array([start_monotonic_s, end_monotonic_s]) - self.epoch_monotonic_s) * 1e3
+        done = np.interp(window, np.concatenate([[first], ends]), np.arange(len(ends) + 1))
+        return float(done[1] - done[0]) * self.images
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values: one list for each column, to a tenth of a microsecond."""
         table = np.round(np.array(self.rows, dtype=np.float64).reshape(len(self.rows), len(COLUMNS)), 4)

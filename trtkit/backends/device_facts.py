@@ -14,7 +14,7 @@ from trtkit.backends.cuda_driver import Cuda
 from trtkit.backends.nvml import Nvml
 from trtkit.errors import TrtkitError
 
-__all__ = ["describe"]
+__all__ = ["describe", "processors_beside_gpu"]
 
 
 def describe(device: Device, settings: BenchSettings) -> DeviceFacts:
@@ -86,3 +86,23 @@ def _numa_node(pci_bus: str | None) -> int | None:
 
 def _allowed() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+def processors_beside_gpu(root: Path = Path("/sys/bus/pci/devices")) -> tuple[int, ...]:
+    """Those of this process's processors that are nearest to the first GPU it sees; empty where that is unknown.
+
+    A thread that is pinned to them also gets its memory from the node beside the GPU: Linux allocates where it is first
+    touched.
+    """
+    pci_bus, _ = _names()
+    try:
+        text = (root / (pci_bus or "none").lower() / "local_cpulist").read_text().strip()
+        near = {number for part in text.split(",") if part for number in _span(part)}
+    except (OSError, ValueError):
+        return ()
+    return tuple(number for number in _allowed() if number in near)
+
+
+def _span(text: str) -> range:
+    low, _, high = text.partition("-")
+    return range(int(low), int(high or low) + 1)

@@ -46,9 +46,15 @@ class Alone:
     offset_s = 0.0
     offset_error_s = 0.0
 
-    def exchange(self, value: Any, *, timeout_s: float) -> list[Any]:
+    trouble: str | None = None
+
+    def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """``[value]``."""
         return [value]
+
+    def warn(self, why: str) -> None:
+        """See :meth:`Meeting.warn`."""
+        self.trouble = self.trouble or why
 
     def close(self) -> None:
         """Nothing to leave."""
@@ -63,11 +69,13 @@ class Meeting:
     Attributes:
         offset_s: rank 0's monotonic clock minus this rank's, in seconds; 0 on rank 0's own machine.
         offset_error_s: bound of its error: half the fastest round trip.
+        trouble: what went wrong first on any rank, as soon as this one hears of it; ``None`` while all is well.
     """
 
     def __init__(self, link: Link, *, patience_s: float = PATIENCE_S) -> None:
         self.rank, self.size = link.rank, link.size
         self.offset_s, self.offset_error_s = 0.0, 0.0
+        self.trouble: str | None = None
         self._link = link
         self._patience_s = patience_s
         self._changed = threading.Condition()
@@ -84,10 +92,11 @@ class Meeting:
         self._pump.start()
         self._synchronize()
 
-    def exchange(self, value: Any, *, timeout_s: float) -> list[Any]:
+    def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """Every rank's JSON-ready value, by rank; :class:`Lost` in place of those that are gone or do not come in time.
 
-        Serves as barrier, gather and broadcast alike. It returns when all that are not lost have called it.
+        Serves as barrier, gather and broadcast alike. It returns when all that are not lost have called it. Without
+        ``to_all`` only rank 0 learns the values (for large ones), and the others get ``None`` for each.
         """
         number, self._round = self._round, self._round + 1
         until = time.monotonic() + timeout_s
@@ -109,13 +118,20 @@ class Meeting:
             for rank in range(self.size):
                 if rank not in given:
                     self._lost.setdefault(rank, f"it did not come within {timeout_s:g} s")
-            entries = [
-                {"value": given[rank]} if rank in given else {"lost": self._lost[rank]} for rank in range(self.size)
+            entries: list[dict[str, Any]] = [
+                ({"value": given[rank]} if to_all else {}) if rank in given else {"lost": self._lost[rank]}
+                for rank in range(self.size)
             ]
         for rank in range(1, self.size):
             if rank not in self._lost:
                 self._post(rank, {"kind": "all", "round": number, "values": entries})
         return [given[rank] if rank in given else Lost(rank, self._lost[rank]) for rank in range(self.size)]
+
+    def warn(self, why: str) -> None:
+        """Let every rank know at once, as :attr:`trouble`, that something went wrong here."""
+        self._hear_of(why)
+        if self.rank != 0:
+            self._post(0, {"kind": "trouble", "why": why})
 
     def close(self) -> None:
         """Leave in good order; every rank does."""
@@ -182,6 +198,9 @@ class Meeting:
         if kind == "ping":
             self._link.send(sender, {"kind": "pong", "sent": message["sent"], "clock": time.monotonic()})
             return
+        if kind == "trouble":
+            self._hear_of(message["why"])
+            return
         with self._changed:
             if kind == "put":
                 self._given.setdefault(message["round"], {})[sender] = message["value"]
@@ -200,6 +219,18 @@ class Meeting:
             with self._changed:
                 self._lost |= gone
                 self._changed.notify_all()
+            self._hear_of("; ".join(f"rank {rank} is lost: {why}" for rank, why in sorted(gone.items())))
+
+    def _hear_of(self, why: str) -> None:
+        """Keep the first trouble; rank 0 passes it on."""
+        with self._changed:
+            if self.trouble is not None:
+                return
+            self.trouble = why
+        if self.rank == 0:
+            for rank in range(1, self.size):
+                if rank not in self._lost:
+                    self._post(rank, {"kind": "trouble", "why": why})
 
     def _synchronize(self) -> None:
         """Estimate the difference of the clocks: the ping with the shortest way bounds it best (Cristian 1989)."""

@@ -25,7 +25,16 @@ from trtkit.measurement import peaks
 from trtkit.measurement.verdict import judge
 from trtkit.worker import Log, Progress
 
-__all__ = ["BenchRequest", "bench", "in_force", "read_timeline"]
+__all__ = [
+    "BenchRequest",
+    "bench",
+    "checked",
+    "composed",
+    "in_force",
+    "job_arguments",
+    "job_env",
+    "read_timeline",
+]
 
 
 @dataclass(frozen=True)
@@ -93,26 +102,45 @@ def bench(request: BenchRequest, on_event: Callable[[Progress | Log], None]) -> 
         file = Path(folder) / "measured.npz"
         answer = worker.run(
             "trtkit.backends.bench_jobs:measure",
-            {
-                "family": request.subject.family,
-                "plan": str(request.artifact.absolute()),
-                "device": asdict(request.device),
-                "settings": settings.to_json(),
-                "results": str(file),
-                "input_std": request.input_std,
-                "data": str(request.data.absolute()) if request.data else None,
-                "run_limit": request.limit,
-                "runtime_cache": str(request.runtime_cache.absolute()) if request.runtime_cache else None,
-                "host_code": request.host_code,
-            },
+            {**job_arguments(request), "results": str(file)},
             what=f"the benchmark of {request.artifact.name} at batch {settings.batch} on {request.device}",
-            env={**registry.worker_env(request.subject.family), **worker_env(request.device)},
+            env=job_env(request),
             timeout_s=request.timeout_s,
             on_event=on_event,
         )
         timeline = read_timeline(file, settings.batch)
-        check = _checked(request, answer.value["conditions"].pop("check"), file, on_event)
-    found = answer.value
+        check = checked(request, answer.value["conditions"].pop("check"), file, on_event)
+    return composed(request, answer.value, timeline, check, answer.peak_rss_bytes)
+
+
+def job_arguments(request: BenchRequest) -> dict[str, Any]:
+    """What a worker that benchmarks is told, but for where to put its results."""
+    return {
+        "family": request.subject.family,
+        "plan": str(request.artifact.absolute()),
+        "device": asdict(request.device),
+        "settings": in_force(request.settings, request.device).to_json(),
+        "input_std": request.input_std,
+        "data": str(request.data.absolute()) if request.data else None,
+        "run_limit": request.limit,
+        "runtime_cache": str(request.runtime_cache.absolute()) if request.runtime_cache else None,
+        "host_code": request.host_code,
+    }
+
+
+def job_env(request: BenchRequest) -> dict[str, str]:
+    """The environment of that worker: the family's switches, and the device as the only one."""
+    return {**registry.worker_env(request.subject.family), **worker_env(request.device)}
+
+
+def composed(
+    request: BenchRequest,
+    found: Mapping[str, Any],
+    timeline: Timeline,
+    check: dict[str, Any] | None,
+    peak_rss_bytes: int | None,
+) -> BenchResult:
+    """The judged result of what a worker found: ``conditions``, ``device``, ``settings`` and ``peak`` as JSON."""
     device = DeviceFacts.from_json(found["device"])
     precision = request.subject.observed or request.subject.precision
     peak = found["peak"] or peaks.peak_of(device.name, precision) or (None, None)
@@ -120,7 +148,7 @@ def bench(request: BenchRequest, on_event: Callable[[Progress | Log], None]) -> 
         subject=request.subject,
         device=device,
         settings=BenchSettings.from_json(found["settings"]),
-        conditions=Conditions(**_tuples(found["conditions"]), check=check, peak_rss_bytes=answer.peak_rss_bytes),
+        conditions=Conditions(**_tuples(found["conditions"]), check=check, peak_rss_bytes=peak_rss_bytes),
         timeline=timeline,
         peak_ops_per_s=peak[0],
         peak_source=peak[1],
@@ -154,10 +182,14 @@ def _tuples(conditions: Mapping[str, Any]) -> dict[str, Any]:
 _REFERENCE_FIELDS = ("matches", "relative_l2", "limit", "agreement", "agreement_limit", "against")
 
 
-def _checked(
+def checked(
     request: BenchRequest, check: dict[str, Any], file: Path, on_event: Callable[[Progress | Log], None]
 ) -> dict[str, Any]:
-    """The worker's check with the comparison against the reference: made, taken over, or none."""
+    """The worker's check with the comparison against the reference: made, taken over, or none.
+
+    Raises:
+        RunError: the reference did not run in true FP32.
+    """
     if request.checked is not None and request.checked.get("against"):
         taken = {name: request.checked.get(name) for name in _REFERENCE_FIELDS}
         return {**check, **taken, "taken_over": True}

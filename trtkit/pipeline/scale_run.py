@@ -1,0 +1,244 @@
+"""A scaling run across ranks: everybody ready, each alone, all together in one window, each alone again, gathered."""
+
+from __future__ import annotations
+
+import collections
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from trtkit.artifacts.scale import ALONE, TOGETHER, ScaleResult, Share
+from trtkit.measurement.causes import causes
+from trtkit.pipeline.scale_crew import Crew
+from trtkit.ranks import Alone, Lost, Meeting
+from trtkit.stages.bench import BenchRequest
+from trtkit.worker import Log, Progress
+
+__all__ = ["LOADING_S", "run_scale"]
+
+LOADING_S = 1800.0
+"""Longest time for conversion, loading and just-in-time compilation of the slowest rank."""
+
+_START_S = 0.15  # between naming a window's begin and its begin: every rank must hear of it
+_START_PER_RANK_S = 0.002
+_SLACK_S = 15.0
+
+
+def run_scale(
+    requests: Sequence[BenchRequest],
+    meeting: Meeting | Alone,
+    *,
+    launcher: str = "local",
+    alone: bool = True,
+    per_device: int = 1,
+    problem: str | None = None,
+    stage: Callable[[str], None] = lambda title: None,
+    on_event: Callable[[str, Progress | Log], None] = lambda device, event: None,
+) -> ScaleResult | None:
+    """Measure this rank's devices together with every other rank's.
+
+    Every rank calls it. Whatever fails anywhere, it comes back: with the result so far and what the problem was.
+
+    Args:
+        requests: one for each device of this rank; of equal settings on all ranks.
+        meeting: with the other ranks.
+        launcher: who started the ranks, for the result.
+        alone: also measure each device alone, before and after.
+        per_device: how many ranks may share a GPU.
+        problem: why this rank cannot take part; the others are told.
+        stage: is told which part begins.
+        on_event: is told what the workers report.
+
+    Returns:
+        The result on rank 0, ``None`` on all others.
+    """
+    flow = _Flow(requests, meeting, per_device, stage)
+    with Crew([] if problem else requests, meeting, on_event) as crew:
+        flow.crew = crew
+        shares: list[Share] = []
+        try:
+            if flow.ready(problem):
+                flow.measure(alone)
+        finally:
+            shares = flow.own_shares()
+        return flow.gathered(shares, launcher)
+
+
+class _Flow:
+    """The steps of one rank; ``problem`` is the first thing that went wrong on any."""
+
+    def __init__(
+        self,
+        requests: Sequence[BenchRequest],
+        meeting: Meeting | Alone,
+        per_device: int,
+        stage: Callable[[str], None],
+    ) -> None:
+        self.crew: Crew
+        self.problem: str | None = None
+        self._requests, self._meeting, self._per_device, self._stage = requests, meeting, per_device, stage
+        self._host = socket.gethostname()
+        self._roll: list[Any] = []
+
+    def ready(self, problem: str | None) -> bool:
+        """Wait until all devices of all ranks are ready; whether they are."""
+        self._stage(f"Loading and warming up on {len(self._requests)} devices" if self._requests else "Waiting")
+        if problem is not None:
+            self._meeting.warn(problem)
+        else:
+            self.crew.wait_until_ready(LOADING_S)
+        mine = [
+            {
+                "device": member.name,
+                "name": member.ready["device"]["name"] if member.ready else None,
+                "uuid": member.ready["device"]["uuid"] if member.ready else None,
+                "iteration_s": member.ready["iteration_s"] if member.ready else None,
+            }
+            for member in self.crew.members
+        ]
+        error = problem or self.crew.problem
+        said = {"host": self._host, "devices": mine, "problem": error, "clock_error_s": self._meeting.offset_error_s}
+        self._roll = self._meeting.exchange(said, timeout_s=LOADING_S)
+        self._note([self._problem_of(rank, entry) for rank, entry in enumerate(self._roll)])
+        self._note([self._shared_gpu()])
+        return self.problem is None
+
+    def measure(self, alone: bool) -> None:
+        """Every window, in the same order on every rank."""
+        slowest = max(entry["iteration_s"] for said in self._roll for entry in said["devices"])
+        seconds = 0.0
+        if self._requests:  # rank 0's are what counts, and all ranks were given the same
+            settings = self._requests[0].settings
+            seconds = max(settings.duration_s, min(settings.min_iterations * slowest, settings.max_duration_s))
+        seconds = self._agreed(seconds)
+        if alone:
+            self._alone(ALONE[0], seconds, slowest)
+        self._stage(f"Measuring together for {seconds:.1f} s")
+        self._window(TOGETHER, list(range(len(self.crew.members))), seconds, slowest)
+        if alone:
+            self._alone(ALONE[1], seconds, slowest)
+
+    def own_shares(self) -> list[Share]:
+        """This rank's devices with what was measured."""
+        rank = self._meeting.rank
+        if not self.crew.members:
+            return [Share(str(r.device), None, self._host, rank, problem="did not start") for r in self._requests]
+        return [
+            Share(
+                member.name,
+                member.ready["device"]["name"] if member.ready else None,
+                self._host,
+                rank,
+                self.crew.phases(member),
+                member.problem,
+            )
+            for member in self.crew.members
+        ]
+
+    def gathered(self, shares: Sequence[Share], launcher: str) -> ScaleResult | None:
+        """Rank 0's result."""
+        self._stage("Gathering")
+        values = self._meeting.exchange([s.to_json() for s in shares], timeout_s=60 + _SLACK_S, to_all=False)
+        if self._meeting.rank != 0:
+            return None
+        found: list[Share] = []
+        for rank, value in enumerate(values):
+            if isinstance(value, Lost):
+                self._note([self._problem_of(rank, value)])
+                found += self._lost_shares(value)
+            else:
+                found += [Share.from_json(share) for share in value]
+        errors = [said["clock_error_s"] for said in self._roll if isinstance(said, dict)]
+        result = ScaleResult(
+            shares=tuple(found),
+            launcher=launcher,
+            ranks=self._meeting.size,
+            clock_error_s=max(errors, default=0.0),
+            problem=self.problem,
+            command=self._requests[0].command if self._requests else (),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return replace(result, findings=causes(result))
+
+    def _alone(self, phase: str, seconds: float, slowest: float) -> None:
+        """One device of each machine after the other; machines do not wait for each other's devices."""
+        turns: dict[str, list[tuple[int, int]]] = collections.defaultdict(list)
+        for rank, said in enumerate(self._roll):
+            turns[said["host"]] += [(rank, index) for index in range(len(said["devices"]))]
+        for turn in range(max(map(len, turns.values()))):
+            if self.problem is not None:
+                return
+            self._stage(f"Measuring alone, {turn + 1} of {max(map(len, turns.values()))}")
+            chosen = [entries[turn] for entries in turns.values() if turn < len(entries)]
+            mine = [index for rank, index in chosen if rank == self._meeting.rank]
+            self._window(phase, mine, seconds, slowest)
+
+    def _window(self, phase: str, mine: list[int], seconds: float, slowest: float) -> None:
+        """One window for all ranks; ``mine`` are the devices of this one that measure in it."""
+        if self.problem is not None:
+            return
+        lead = _START_S + _START_PER_RANK_S * self._meeting.size + 3 * slowest
+        start = self._agreed(time.monotonic() + lead)
+        if self._failed():
+            return
+        self.crew.measure(phase, [self.crew.members[index] for index in mine], start - self._meeting.offset_s, seconds)
+        timeout = lead + seconds + 10 * slowest + _SLACK_S
+        outcome = self._meeting.exchange(self.crew.problem, timeout_s=timeout)
+        problems = [
+            self._problem_of(rank, value if isinstance(value, Lost) else {"problem": value})
+            for rank, value in enumerate(outcome)
+        ]
+        self._note(problems)
+
+    def _failed(self) -> bool:
+        return self.problem is not None
+
+    def _agreed(self, value: float) -> float:
+        """Rank 0's number, on every rank."""
+        values = self._meeting.exchange(value, timeout_s=LOADING_S)
+        self._note([self._problem_of(rank, entry) for rank, entry in enumerate(values) if isinstance(entry, Lost)])
+        return float(values[0]) if not isinstance(values[0], Lost) else 0.0
+
+    def _note(self, problems: Sequence[str | None]) -> None:
+        known = [problem for problem in problems if problem]
+        if self.problem is None and known:
+            # What a device "ended because of" is never the first cause.
+            causes_first = sorted(known, key=lambda text: "failure elsewhere" in text)
+            self.problem = causes_first[0]
+
+    def _problem_of(self, rank: int, said: Any) -> str | None:
+        several = self._meeting.size > 1
+        host = self._roll[rank]["host"] if rank < len(self._roll) and isinstance(self._roll[rank], dict) else None
+        where = f"rank {rank}{f' on {host}' if host else ''}" if several else ""
+        if isinstance(said, Lost):
+            return f"{where or 'the rank'} is lost: {said.why}"
+        if not said or not said.get("problem"):
+            return None
+        host = said.get("host") or host
+        where = f"rank {rank}{f' on {host}' if host else ''}: " if several else ""
+        return f"{where}{said['problem']}"
+
+    def _shared_gpu(self) -> str | None:
+        """GPUs that more ranks use than may, by what the driver calls them."""
+        users: dict[str, list[str]] = collections.defaultdict(list)
+        for rank, said in enumerate(self._roll):
+            if isinstance(said, dict):
+                for entry in said["devices"]:
+                    if entry["uuid"]:
+                        users[entry["uuid"]].append(f"rank {rank} ({said['host']} {entry['device']})")
+        for uuid, found in users.items():
+            if len(found) > self._per_device:
+                return f"{' and '.join(found)} are one GPU, {uuid}: give --ranks-per-device {len(found)} to allow it"
+        return None
+
+    def _lost_shares(self, lost: Lost) -> list[Share]:
+        said = self._roll[lost.rank] if lost.rank < len(self._roll) else None
+        if not isinstance(said, dict):
+            return [Share("unknown", None, "unknown", lost.rank, problem=lost.why)]
+        return [
+            Share(entry["device"], entry["name"], said["host"], lost.rank, problem=lost.why)
+            for entry in said["devices"]
+        ]
