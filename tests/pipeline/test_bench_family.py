@@ -66,7 +66,9 @@ def test_each_device_has_its_own_family() -> None:
 
 def test_a_cuda_provider_that_does_not_start_falls_back_in_the_default_only() -> None:
     ort = replace(ORT, device="CPU", notes=("runs on the CPU although there is a GPU: libcudnn.so.9 is missing",))
-    assert chosen(targets("auto", None, look=machine(ort))[0]) == [("cpu", "onnxruntime")]
+    found, why = targets("auto", None, look=machine(ort))
+    assert chosen(found) == [("cpu", "onnxruntime")]
+    assert "libcudnn.so.9 is missing; so it is the CPU: onnxruntime 1.31.1 can run on cpu" in why
     with pytest.raises(
         BackendUnavailableError, match=r"No engine family can run on cuda:0: .*libcudnn\.so\.9 is missing"
     ):

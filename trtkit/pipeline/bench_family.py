@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trtkit.artifacts.device import Device, parse_devices
 from trtkit.backends import registry
@@ -78,13 +78,15 @@ def targets(
 def _default(
     names: tuple[str, ...], known: dict[str, Capabilities], broken: dict[str, str], gpus: int, family: str
 ) -> tuple[Target, ...]:
-    if gpus:
-        try:
-            return (_on(Device("cuda"), names, known, broken, family),)
-        except BackendUnavailableError:
-            if not any(can.on_cpu for can in known.values()):
-                raise
-    return (_on(Device("cpu"), names, known, broken, family),)
+    if not gpus:
+        return (_on(Device("cpu"), names, known, broken, family),)
+    try:
+        return (_on(Device("cuda"), names, known, broken, family),)
+    except BackendUnavailableError as error:
+        if not any(can.on_cpu for can in known.values()):
+            raise
+        found = _on(Device("cpu"), names, known, broken, family)
+        return (replace(found, why=f"{error.message.rstrip('.')}; so it is the CPU: {found.why}"),)
 
 
 def _on(

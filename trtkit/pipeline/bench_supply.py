@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from trtkit import __version__, environment
 from trtkit.artifacts.bench import Subject
 from trtkit.artifacts.files import read_json, write_json
 from trtkit.artifacts.profile import shape_text
-from trtkit.errors import PlanError, UsageError
+from trtkit.errors import ModelError, PlanError, UsageError
 from trtkit.pipeline.bench_facts import limit_of, model_of
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_request import BenchmarkRequest
@@ -226,12 +227,10 @@ class Supply:
         with self._cache.entry(label, identity, self._listener.note) as folder:
             stamp = {"code": environment.code_fingerprint()}
             path = folder / f"{asked.name}.onnx"
-            try:
+            with contextlib.suppress(PlanError, ModelError, KeyError):  # not there, or damaged: made anew
                 kept = read_json(folder / "made.json")
-            except PlanError:
-                kept = {}
-            if kept.get("code") == stamp["code"] and path.exists() and io.sha256_of(path) == kept.get("sha256"):
-                return path, str(kept["precision"])
+                if kept["code"] == stamp["code"] and io.sha256_of(path) == kept["sha256"]:
+                    return path, str(kept["precision"])
             exported = export(asked, for_tensorrt=False)
             if uint8:
                 uint8_input(exported.model, *self._pixels(asked, exported.model))

@@ -1,0 +1,79 @@
+"""Engines for a benchmark, built into the cache: TensorRT-RTX, which builds here and cannot run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.contract.test_families import conv_net
+from tests.pipeline.test_bench_rows import Notes
+from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.artifacts.device import Device
+from trtkit.artifacts.plan_header import read_header
+from trtkit.backends.probing import probe
+from trtkit.pipeline.bench_family import Target
+from trtkit.pipeline.bench_measure import stage_request
+from trtkit.pipeline.bench_request import BenchmarkRequest
+from trtkit.pipeline.bench_supply import Supply
+from trtkit.stages.export import SourceRequest
+from trtkit.stages.plan_cache import PlanCache
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    can = probe("tensorrt-rtx")
+    if can.cannot_build is not None:
+        pytest.skip(can.cannot_build)
+    return Target(Device("cuda"), can, "asked for")
+
+
+def asked(folder: Path, **changes: object) -> BenchmarkRequest:
+    onnx.save(conv_net(), folder / "net.onnx")
+    return BenchmarkRequest(SourceRequest(str(folder / "net.onnx")), **changes)  # type: ignore[arg-type]
+
+
+def test_an_engine_is_built_for_its_batch_and_kept(target: Target, tmp_path: Path) -> None:
+    request, cache = asked(tmp_path), PlanCache(tmp_path / "cache")
+    supply = Supply(request, cache, Notes())
+    each = supply.prepare(target, "fp16", (4, 4, 4))
+    assert read_header(each.artifact).family == "tensorrt-rtx"
+    assert (each.profile, each.usual, each.batches) == ("x 4x3x8x8", 4, (4, 4))
+    assert each.shapes_at(4) == {"x": (4, 3, 8, 8)}
+    assert (each.subject.precision, each.subject.observed) == ("fp16", "fp16")
+    assert each.subject.macs_per_image == 4 * 3 * 9 * 64
+    assert each.reference == tmp_path / "net.onnx" and each.check_limit == 1e-2
+    again = Supply(request, cache, Notes()).prepare(target, "fp16", (4, 4, 4))
+    assert again.subject.sha256 == each.subject.sha256, "plans differ from build to build: this one was kept"
+    shared = supply.prepare(target, "fp16", (1, 16, 16))
+    assert shared.profile == "x 1x3x8x8:16x3x8x8:16x3x8x8" and shared.batches == (1, 16)
+    assert shared.subject.sha256 != each.subject.sha256
+
+
+def test_the_stage_is_told_where_kernels_are_kept_and_what_was_checked(target: Target, tmp_path: Path) -> None:
+    request, cache = asked(tmp_path), PlanCache(tmp_path / "cache")
+    prepared = Supply(request, cache, Notes()).prepare(target, "fp32", (2, 2, 2))
+    settings = BenchSettings("compute", 2, {"x": (2, 3, 8, 8)})
+    first = stage_request(request, cache, prepared, target, settings, 9.0, None)
+    assert first.runtime_cache is not None and first.runtime_cache.parent == tmp_path / "cache" / "runtime"
+    assert (first.reference, first.checked, first.timeout_s) == (tmp_path / "net.onnx", None, 9.0)
+    assert first.host_code, "it was built here a moment ago"
+    checked = {"matches": True, "against": "net.onnx in ONNX Runtime"}
+    second = stage_request(request, cache, prepared, target, settings, None, checked)
+    assert (second.reference, second.checked) == (None, checked)
+    assert second.runtime_cache == first.runtime_cache
+
+
+def test_weights_of_a_definition_are_exported_once(target: Target, tmp_path: Path) -> None:
+    request, cache = BenchmarkRequest(SourceRequest("squeezenet1_1")), PlanCache(tmp_path / "cache")
+    supply = Supply(request, cache, Notes())
+    assert supply.precisions() == ("fp32",)
+    identity = supply.identity()
+    (kept,) = (tmp_path / "cache" / "plans").glob("squeezenet1_1.source-*/squeezenet1_1.onnx")
+    written = kept.stat().st_mtime_ns
+    assert Supply(request, cache, Notes()).identity() == identity
+    assert kept.stat().st_mtime_ns == written
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert Supply(request, cache, Notes()).identity() == identity
+    assert kept.stat().st_mtime_ns != written, "a damaged file is made again"
