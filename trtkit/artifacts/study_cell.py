@@ -50,6 +50,7 @@ class Prepared:
         file: the artifact, relative to the study's folder, and ``manifest`` what stands beside it.
         sha256, bytes: of the artifact.
         family, version: what executes it.
+        observed: the numbers that it is proved to compute in, such as ``int8 + fp32``; ``None`` if unknown.
         proof: what its layers are proved to compute in, a sentence; ``None`` if unknown.
         validation: the sentence of its validation, and ``validation_status`` its status.
         accuracy: see :class:`Accuracy`; ``None`` where nothing was executed.
@@ -68,6 +69,7 @@ class Prepared:
     bytes: int | None = None
     family: str | None = None
     version: str | None = None
+    observed: str | None = None
     proof: str | None = None
     validation: str | None = None
     validation_status: str | None = None

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from trtkit import __version__
-from trtkit.cli import bench, calibrate, convert, doctor, export, inspect, models, report, study, validate
+from trtkit.cli import bench, calibrate, compare, convert, doctor, export, inspect, models, report, study, validate
 from trtkit.errors import EXIT_INTERRUPTED, RunError, TrtkitError, UsageError
 
 # Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
@@ -37,6 +37,7 @@ app.command()(validate.validate)
 app.command()(bench.bench)
 app.command()(study.study)
 app.command()(report.report)
+app.command()(compare.compare)
 app.command()(inspect.inspect)
 app.command()(export.export)
 app.command()(models.models)

@@ -99,7 +99,9 @@ def study(
         family = families[spec.device.split("+")[0]]
         made = state.artifact(spec.model, spec.precision)
         if made is None or made.family not in (None, family) or (made.status == "failed" and _first(spec, todo)):
-            made = prepare(request, plan, family, spec.model, spec.precision, told)
+            made = prepare(
+                request, plan, family, spec.model, spec.precision, told, on_cpu=spec.device.startswith("cpu")
+            )
             state = state.with_prepared(made)
         state = state.with_cells(*measure(request, plan, spec, made, told, run))
         state.write(request.output)

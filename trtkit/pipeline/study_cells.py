@@ -98,6 +98,8 @@ def _done(request: StudyRequest, spec: CellSpec, result: BenchResult, file: Path
 
         source = PlanManifest.read(request.output / str(prepared.file)).source
         subject = replace(subject, model=source.name, model_sha256=source.sha256)
+    if subject.observed is None and prepared.observed is not None:
+        subject = replace(subject, observed=prepared.observed, proof=prepared.proof)
     record = RunRecord.of(replace(result, subject=subject), file.relative_to(request.output).as_posix())
     settings: BenchSettings = result.settings
     return Cell(replace(spec, batch=settings.batch), "done", run=record)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from calibration.source import DataSpec
+from trtkit import worker
 from trtkit.artifacts.files import read_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.artifacts.study_cell import Accuracy, Prepared
 from trtkit.artifacts.study_plan import StudyPlan, slug
+from trtkit.backends import registry
 from trtkit.errors import BackendUnavailableError, PlanError, TrtkitError, UsageError
 from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.listener import Listener
@@ -27,11 +30,19 @@ _QUICK_SAMPLES = 16
 
 
 def prepare(
-    request: StudyRequest, plan: StudyPlan, family: str, model: str, precision: str, listener: Listener
+    request: StudyRequest,
+    plan: StudyPlan,
+    family: str,
+    model: str,
+    precision: str,
+    listener: Listener,
+    *,
+    on_cpu: bool,
 ) -> Prepared:
     """Convert and validate; an artifact that is there already is reused.
 
     What this machine or family cannot do is a gap, what went wrong a failure; both say why, and the study goes on.
+    ``on_cpu`` says that ONNX Runtime executes it on a CPU, where an INT8 model may well run in FP32: that is looked at.
     """
     folder = request.output / ARTIFACTS / slug(model)
     listed = sorted(batch for batch in plan.batches if batch is not None) or [1]
@@ -56,7 +67,8 @@ def prepare(
         return Prepared(model, precision, "gap", f"{error.message} {error.hint}")
     except TrtkitError as error:
         return Prepared(model, precision, "failed", f"{error.message} {error.hint}")
-    return _known(request.output, model, made.plan, made.manifest, made.seconds)
+    known = _known(request.output, model, made.plan, made.manifest, made.seconds)
+    return _on_a_cpu(known, made.plan, listener) if on_cpu else known
 
 
 def _known(study: Path, model: str, path: Path, manifest: PlanManifest, seconds: float) -> Prepared:
@@ -85,6 +97,29 @@ def _known(study: Path, model: str, path: Path, manifest: PlanManifest, seconds:
         seconds=seconds,
         notes=manifest.warnings,
     )
+
+
+def _on_a_cpu(known: Prepared, path: Path, listener: Listener) -> Prepared:
+    """What ONNX Runtime really computes in: its optimizer decides, so its optimizer is asked."""
+    try:
+        answer = worker.run(
+            "trtkit.backends.ort_executed:executed_numbers",
+            {"model": str(path)},
+            what=f"the look at what becomes of {path.name}",
+            env=registry.worker_env("onnxruntime"),
+            timeout_s=120.0,
+        )
+    except TrtkitError as error:
+        listener.note(f"what {path.name} is computed in is not known: {error.message}")
+        return known
+    counts: dict[str, int] = answer.value
+    total = sum(counts.values())
+    parts = [f"{counts[numbers]} of {total} in {numbers.upper()}" for numbers in sorted(counts)]
+    proof = f"convolutions and matrix products on this CPU: {', '.join(parts)}"
+    if known.precision not in counts and total:
+        between = "dequantization and quantization" if known.precision in QUANTIZED else "casts"
+        proof += f", between {between}" if known.precision != "tf32" else ""
+    return replace(known, observed=" + ".join(sorted(counts)) or None, proof=proof)
 
 
 def calibration_report(path: Path, manifest: PlanManifest) -> dict[str, Any] | None:
@@ -116,7 +151,7 @@ def accuracy_of(manifest: PlanManifest, report: dict[str, Any] | None) -> Accura
             executed=str(report["where"]),
         )
     validation = manifest.validation
-    if validation.subject == "source":
+    if validation.candidate_sha256 == validation.reference_sha256:
         return Accuracy(None, True, None, None, "nothing: it is the source itself", False, str(validation.where))
     checks = [c for c in validation.checks if c.judged and c.against == "source" and c.judged_by == "error"]
     if not checks:

@@ -47,7 +47,7 @@ def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]
         if ratio is not None:
             shares.append(f"{times(ratio)} {base.upper()} at the same batch")
     if top.run.fraction_of_peak is not None:
-        shares.append(f"{percent(top.run.fraction_of_peak)} of the theoretical peak")
+        shares.append(f"{percent(top.run.fraction_of_peak)} of the peak")
     prepared = view.artifacts.get((model, top.spec.precision))
     if prepared is not None and prepared.accuracy is not None and top.spec.precision != "fp32":
         accuracy = prepared.accuracy

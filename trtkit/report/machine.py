@@ -11,6 +11,9 @@ from trtkit.units import bytes_text
 __all__ = ["hardware_table", "peak_table"]
 
 
+_SINGLE = ("fp32", "tf32", "fp16", "int8", "fp8")
+
+
 def hardware_table(view: View) -> Table:
     """Table 1: what measured; versions that differ between runs are all listed."""
     environments = [cell.run.environment for cell in view.study.cells if cell.run is not None] or [
@@ -84,10 +87,12 @@ def peak_table(view: View) -> Table:
         if cell.run is None or cell.run.peak_ops_per_s is None:
             continue
         tera = cell.run.peak_ops_per_s / 1e12
+        observed = (cell.run.subject.observed or cell.spec.precision).lower()
+        ran = observed if observed in _SINGLE else cell.spec.precision
         entry = Value(significant(tera), tera, anchor(cell), "number")
-        found.setdefault(f"{cell.run.device.name} ({cell.run.peak_source or 'source unknown'})", {}).setdefault(
-            cell.spec.precision, entry
-        )
+        row = found.setdefault(f"{cell.run.device.name} ({cell.run.peak_source or 'source unknown'})", {})
+        if tera > (row[ran].sort or 0 if ran in row else 0):  # a processor's is measured anew for each run
+            row[ran] = entry
     published: dict[str, dict[str, Value]] = {}
     if any(model in view.reference.macs for model in view.models):
         for peak in view.reference.peaks:
@@ -109,4 +114,9 @@ def peak_table(view: View) -> Table:
         for name, row in entries.items()
     )
     columns = (("Device", False), *((name.upper(), True) for name in precisions))
-    return Table("peaks", "Table 2: theoretical peaks, dense, in 10¹² operations a second.", columns, rows)
+    return Table(
+        "peaks",
+        "Table 2: peaks in 10¹² operations a second: theoretical and dense, of a processor the measured rate.",
+        columns,
+        rows,
+    )

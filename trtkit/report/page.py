@@ -127,7 +127,7 @@ def _groups(view: View) -> list[Group]:
         Group("devices", "Figures 4 and 5: this device against others", "", references.draw_references(view)),
         Group("batch", "Figure 6: batch size", "", batches.draw_batches(view)),
         Group("latency", "Latency against throughput", "", latency.draw_latency(view)),
-        Group("peak", "Share of the theoretical peak", "", peak.draw_peak(view)),
+        Group("peak", "Share of the peak", "", peak.draw_peak(view)),
         Group("energy", "Energy", "", energy.draw_energy(view)),
     ]
 

@@ -154,8 +154,12 @@ def legend(figure: Figure, *of: Axes) -> None:
         handles, names = part.get_legend_handles_labels()
         found.update(zip(names, handles, strict=True))
     if found:
-        wide = max(len(name) for name in found) > 18
-        figure.legend(list(found.values()), list(found), loc="outside lower left", ncols=3 if wide else 6)
+        figure.legend(
+            list(found.values()),
+            list(found),
+            loc="outside lower left",
+            ncols=max(1, min(6, 64 // (max(map(len, found)) + 6))),
+        )
 
 
 def render(figure: Figure) -> tuple[str, bytes, bytes]:

@@ -83,7 +83,7 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
     observed = run.subject.observed if run else None
     precision = spec.precision.upper()
     if observed is not None and spec.precision not in observed.lower():
-        precision += f" (ran as {observed})"
+        precision += f" (ran in {observed.upper()})"
     over32, over_tf32 = (
         view.speedup(cell, base) if narrower(spec.precision, base) else None for base in ("fp32", "tf32")
     )
@@ -105,8 +105,8 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
         Value(spec.mode),
         Value(spec.device),
         rate,
-        _number("1" if spec.precision == "fp32" and cell.valid else times(over32), over32),
-        _number("1" if spec.precision == "tf32" and cell.valid else times(over_tf32), over_tf32),
+        _number("1×" if spec.precision == "fp32" and cell.valid else times(over32), over32),
+        _number("1×" if spec.precision == "tf32" and cell.valid else times(over_tf32), over_tf32),
         _number(milliseconds(p50), p50),
         _number(milliseconds(p99), p99),
         _number(percent(peak), peak),

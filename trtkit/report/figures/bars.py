@@ -64,6 +64,7 @@ def fill(axes: Axes, bars: Sequence[Bar], unit: str, *, room: float, headers: bo
                     fontsize=9.5,
                     fontweight="bold",
                     bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 1.2},
+                    zorder=2.2,
                 )
             seen = bar.group
         if bar.value is not None:

@@ -101,7 +101,7 @@ def _budget(axes: Axes, lines: dict[str, tuple[Cell, ...]], budget: float) -> st
         edgecolors=style.INK,
         linewidths=0.9,
         zorder=4,
-        label="best within budget",
+        label="best in budget",
     )
     star.set_urls([anchor(best)])
     return (

@@ -83,6 +83,6 @@ def _bars(view: View, model: str, device: str) -> list[Bar]:
                 parts.append(f"{times(ratio)} {base.upper()}")
         observed = cell.run.subject.observed if cell and cell.run else None
         if observed is not None and precision not in observed.lower():
-            parts.append(f"ran as {style.label(observed, 22)}")
+            parts.append(f"ran in {style.label(observed.upper(), 22)}")
         bars.append(bar_of(group, precision.upper(), cell, " · ".join(parts)))
     return bars

@@ -1,0 +1,209 @@
+"""Two result sets → pairs of like runs, their ratios with intervals, and a verdict; unlike pairs are refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from trtkit import stats
+from trtkit.artifacts.bench import BenchResult
+from trtkit.artifacts.comparison import Comparison, Pair, Refusal
+from trtkit.artifacts.files import read_json
+from trtkit.artifacts.study import RESULTS, Study
+from trtkit.errors import PlanError, UsageError
+
+__all__ = ["NOISE_FLOOR", "compare", "noise_of", "periods_ms"]
+
+NOISE_FLOOR = 0.01
+"""No change below this share counts, however narrow the interval: repeated runs on quiet machines differ by as much."""
+
+_PARTS = 10
+Key = tuple[str, str, int, str, str]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One run and its file."""
+
+    result: BenchResult
+    file: Path
+    device: str
+
+
+_MUST_AGREE: tuple[tuple[str, Callable[[BenchResult], Any]], ...] = (
+    ("the model's SHA-256", lambda r: r.subject.model_sha256),
+    ("the precision observed", lambda r: r.subject.observed),
+    ("the input's data type", lambda r: r.settings.input_dtype),
+    ("the input shapes", lambda r: {name: list(shape) for name, shape in r.settings.shapes.items()}),
+    ("the kind of data", lambda r: r.settings.data),
+    ("the use of CUDA graphs", lambda r: r.settings.graph if r.settings.mode in ("transfers", "overlapped") else None),
+    ("the iterations in flight", lambda r: r.settings.depth if r.settings.mode == "overlapped" else None),
+    ("spin waiting", lambda r: r.settings.spin),
+)
+_MAY_DIFFER: tuple[tuple[str, Callable[[BenchResult], Any]], ...] = (
+    ("device", lambda r: r.device.name),
+    ("family", lambda r: f"{r.subject.family} {r.subject.version}"),
+    ("driver", lambda r: r.device.driver),
+    ("artifact", lambda r: r.subject.sha256[:12]),
+    ("rewrites", lambda r: ", ".join(r.subject.rewrites) or "none"),
+    ("threads", lambda r: r.device.threads),
+    ("processors", lambda r: list(r.device.affinity)),
+    ("auxiliary streams", lambda r: r.settings.aux_streams),
+    ("power limit in W", lambda r: r.device.power_limit_w),
+    ("trtkit", lambda r: r.environment.get("trtkit")),
+    ("platform", lambda r: r.environment.get("platform")),
+)
+
+
+def compare(first: Path, second: Path, *, noise_floor: float = NOISE_FLOOR) -> Comparison:
+    """Compare two folders (studies, or any with ``….bench.json`` files) or two such files.
+
+    Runs belong together by model name, precision asked, batch and mode; by device too where a set has several.
+
+    Raises:
+        UsageError: the noise floor is no share.
+        PlanError: a set is empty or cannot be read, or the two have no run in common.
+    """
+    if not 0 <= noise_floor < 1:
+        raise UsageError(
+            f"The noise floor is {noise_floor}, and it is a share from 0 to 1.", hint="Write 0.01 for 1 %."
+        )
+    notes: list[str] = []
+    before, after = _load(first, notes), _load(second, notes)
+    one_device = len({entry.device for entry in before}) == 1 and len({entry.device for entry in after}) == 1
+    left, right = _keyed(before, one_device, first, notes), _keyed(after, one_device, second, notes)
+    if not set(left) & set(right):
+        raise PlanError(
+            f"{first} and {second} have no run in common: they share no model, precision, batch and mode.",
+            hint="Run the same study on both sides.",
+        )
+    pairs: list[Pair] = []
+    refusals: list[Refusal] = []
+    for key, entry in left.items():
+        other = right.get(key)
+        if other is None:
+            refusals.append(Refusal(_text(key), (f"{second} has no such run.",), "missing"))
+            continue
+        reasons = _unlike(entry.result, other.result)
+        if reasons:
+            refusals.append(Refusal(_text(key), reasons, "unlike"))
+        else:
+            pairs.append(_pair(_text(key), entry, other, noise_floor))
+    refusals += [Refusal(_text(key), (f"{first} has no such run.",), "new") for key in right if key not in left]
+    return Comparison(str(first), str(second), tuple(pairs), tuple(refusals), tuple(notes))
+
+
+def _load(path: Path, notes: list[str]) -> list[_Entry]:
+    if path.is_file() and path.name == RESULTS:
+        path = path.parent
+    if path.is_file():
+        files: Iterable[Path] = [path]
+    elif (path / RESULTS).exists():
+        cells = Study.read(path).cells
+        files = dict.fromkeys(path / cell.run.file for cell in cells if cell.run is not None)
+    elif path.is_dir():
+        files = sorted(path.rglob("*.bench.json"))
+    else:
+        raise PlanError(f"{path} does not exist.", hint="Give a study's folder, or a ….bench.json file.")
+    entries = []
+    for file in files:
+        if not file.exists():
+            notes.append(f"{file} is named in {path / RESULTS} and is missing: raw samples are needed to compare.")
+            continue
+        result = BenchResult.from_json(read_json(file))
+        entries.append(_Entry(result, file, result.device.device))
+    if not entries:
+        raise PlanError(f"{path} holds no benchmark.", hint="Give a study's folder, or one of ….bench.json files.")
+    return entries
+
+
+def _keyed(entries: list[_Entry], one_device: bool, where: Path, notes: list[str]) -> dict[Key, _Entry]:
+    found: dict[Key, _Entry] = {}
+    for entry in sorted(entries, key=lambda entry: entry.result.created):
+        subject, settings = entry.result.subject, entry.result.settings
+        device = "" if one_device else entry.device
+        key = (subject.model, subject.precision, settings.batch, settings.mode, device)
+        if key in found:
+            notes.append(f"{where} has several runs of {_text(key)}: the newest counts.")
+            del found[key]
+        found[key] = entry
+    return found
+
+
+def _text(key: Key) -> str:
+    model, precision, batch, mode, device = key
+    return f"{model} {precision.upper()}, batch {batch:,}, {mode}{f', {device}' if device else ''}"
+
+
+def _unlike(first: BenchResult, second: BenchResult) -> tuple[str, ...]:
+    """Why two runs must not be compared; empty if they may."""
+    reasons = []
+    for name, of in _MUST_AGREE:
+        before, after = of(first), of(second)
+        if before != after:
+            reasons.append(f"{name[0].upper()}{name[1:]} differs: {_shown(before)} and {_shown(after)}.")
+    for which, result in (("first", first), ("second", second)):
+        if not result.verdict.valid:
+            found = ", ".join(finding.id for finding in result.verdict.reasons)
+            reasons.append(f"The {which} is INVALID: {found}.")
+        elif result.throughput_images_per_s is None or len(result.timeline) < 2:
+            reasons.append(f"The {which} has {len(result.timeline)} samples; two are needed.")
+    return tuple(reasons)
+
+
+def _shown(value: Any) -> str:
+    text = "unknown" if value is None else str(value)
+    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text
+
+
+def periods_ms(result: BenchResult) -> np.ndarray:
+    """Times between the ends of successive batches, in ms: their mean is what throughput is made of; (n − 1,)."""
+    periods = np.diff(np.sort(result.timeline.column("end_d2h_ms")))
+    return periods[periods > 0]
+
+
+def noise_of(periods: np.ndarray) -> float:
+    """How far the medians of ten successive parts of a run lie apart: their standard deviation over their mean.
+
+    A bootstrap takes samples as independent; what drifts or comes in bursts shows here instead. 0 below twenty samples.
+    """
+    if len(periods) < 2 * _PARTS:
+        return 0.0
+    medians = np.array([np.median(part) for part in np.array_split(periods, _PARTS)])
+    return float(medians.std() / medians.mean())
+
+
+def _pair(what: str, first: _Entry, second: _Entry, floor: float) -> Pair:
+    before, after = periods_ms(first.result), periods_ms(second.result)
+    speedup, interval = stats.ratio_interval(before.tolist(), after.tolist())
+    latency, latency_interval = stats.ratio_interval(
+        second.result.timeline.column("latency_ms").tolist(), first.result.timeline.column("latency_ms").tolist()
+    )
+    noise = max(floor, 2 * math.hypot(noise_of(before), noise_of(after)))
+    verdict: Literal["faster", "slower", "no difference"] = "no difference"
+    if abs(speedup - 1) > noise and not interval[0] <= 1 <= interval[1]:
+        verdict = "faster" if speedup > 1 else "slower"
+    differs = []
+    for name, of in _MAY_DIFFER:
+        old, new = of(first.result), of(second.result)
+        if old != new:
+            differs.append(f"{name}: {_shown(old)} → {_shown(new)}")
+    return Pair(
+        what,
+        first.result.throughput_images_per_s or 0.0,
+        second.result.throughput_images_per_s or 0.0,
+        speedup,
+        interval,
+        latency,
+        latency_interval,
+        noise,
+        verdict,
+        tuple(differs),
+        str(first.file),
+        str(second.file),
+    )
