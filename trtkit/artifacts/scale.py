@@ -91,10 +91,6 @@ class Share:
         together, alone = self.together_images_per_s, self.alone_images_per_s
         return together / alone if together is not None and alone else None
 
-    def label(self, *, several_hosts: bool) -> str:
-        """How people tell it from the others: ``cuda:1``, or ``node3 cuda:1``."""
-        return f"{self.host} {self.device}" if several_hosts else self.device
-
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values, the figures first."""
         return {
@@ -160,10 +156,12 @@ class ScaleResult:
         total, alone = self.total_images_per_s, self.sum_of_alone_images_per_s
         return total / alone if total is not None and alone else None
 
-    @property
-    def several_hosts(self) -> bool:
-        """Whether more than one machine took part."""
-        return len({share.host for share in self.shares}) > 1
+    def label(self, share: Share) -> str:
+        """How people tell a device from the others: ``cuda:1``, ``node3 cuda:1``, ``rank 2 cpu`` where names repeat."""
+        names = [(other.host, other.device) for other in self.shares]
+        where = [share.host] if len({host for host, _ in names}) > 1 else []
+        where += [f"rank {share.rank}"] if names.count((share.host, share.device)) > 1 else []
+        return " ".join([*where, share.device])
 
     @property
     def valid(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,13 +56,17 @@ class Timeline:
 
         ``latency_ms`` is h2d + compute + d2h (trtexec's definition: a sum, not the wall time from end to end).
         """
-        table = np.array(self.rows, dtype=np.float64).reshape(len(self.rows), len(COLUMNS))
         if name in COLUMNS:
-            return np.asarray(table[:, COLUMNS.index(name)])
+            return np.asarray(self._table[:, COLUMNS.index(name)])
         if name == "latency_ms":
             return np.asarray(self.column("h2d_ms") + self.column("compute_ms") + self.column("d2h_ms"))
         part = name.removesuffix("_ms")
         return np.asarray(self.column(f"end_{part}_ms") - self.column(f"start_{part}_ms"))
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """Rows as an array, shape (n, 8): made once, for there may be hundreds of thousands of them."""
+        return np.array(self.rows, dtype=np.float64).reshape(len(self.rows), len(COLUMNS))
 
     @property
     def wall_s(self) -> float:
@@ -117,7 +122,7 @@ class Timeline:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values: one list for each column, to a tenth of a microsecond."""
-        table = np.round(np.array(self.rows, dtype=np.float64).reshape(len(self.rows), len(COLUMNS)), 4)
+        table = np.round(self._table, 4)
         columns = {name: table[:, index].tolist() for index, name in enumerate(COLUMNS)}
         return {"images": self.images, "epoch_monotonic_s": self.epoch_monotonic_s, "columns": columns}
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from trtkit.cli.options import Json, OutputFolder, Verbose, Weights
+from trtkit.cli.scaling import NoAlone, Plans, RanksPerDevice, Rendezvous, bench_together, place_of
 from trtkit.errors import EXIT_VERDICT_NO, UsageError
 
 __all__ = ["bench"]
@@ -27,7 +28,7 @@ def bench(
             "--device",
             "--devices",
             metavar="LIST",
-            help="cpu, cuda:1, 0,1 (one after the other) or all. Default: the first GPU, else the CPU.",
+            help="cpu, cuda:1; several at once: 0,1, all, cpu*2. Default: the first GPU, else the CPU.",
         ),
     ] = None,
     family: Annotated[
@@ -180,6 +181,10 @@ def bench(
         Path | None,
         typer.Option("--export-layer-info", metavar="FILE", help="The layers, as trtexec.", rich_help_panel=_FILES),
     ] = None,
+    plan: Plans = None,
+    ranks_per_device: RanksPerDevice = 1,
+    rendezvous: Rendezvous = None,
+    no_alone: NoAlone = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> int:
@@ -192,6 +197,7 @@ def bench(
     from trtkit.pipeline.bench_exporting import BenchExports
     from trtkit.pipeline.bench_request import BenchmarkRequest
     from trtkit.pipeline.benchmark import bench as run_bench
+    from trtkit.pipeline.scaling import is_scaling
     from trtkit.stages.export import SourceRequest
 
     check_family(family.lower())
@@ -231,6 +237,19 @@ def bench(
         command=context.obj,
     )
     exports = BenchExports(csv, export_times, export_profile, export_layer_info)
+    place = place_of(rendezvous)
+    if is_scaling(devices, place) or plan:
+        return bench_together(
+            request,
+            place,
+            plans=plan,
+            ranks_per_device=ranks_per_device,
+            alone=not no_alone,
+            json=json,
+            strict=strict,
+            verbose=verbose,
+            exports=exports,
+        )
     with Screen(verbose=verbose) as screen:
         result = run_bench(request, screen, exports=exports)
     if json:

@@ -30,7 +30,7 @@ def causes(result: ScaleResult) -> tuple[Finding, ...]:
     findings: list[Finding] = []
     measured = [share for share in result.shares if TOGETHER in share.phases]
     for share in measured:
-        label = share.label(several_hosts=result.several_hosts)
+        label = result.label(share)
         fellows = [other for other in measured if other is not share and other.name == share.name]
         findings += _against_fellows(share, fellows, label)
         findings += _against_itself(share, label)

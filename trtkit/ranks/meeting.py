@@ -23,6 +23,7 @@ PATIENCE_S = 4.0
 
 _BEAT_S = 0.5
 _PINGS = 20
+_GOODBYE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Alone:
     offset_error_s = 0.0
 
     trouble: str | None = None
+    lost = False
 
     def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """``[value]``."""
@@ -85,12 +87,18 @@ class Meeting:
         self._gathered: dict[int, list[Any]] = {}  # round → values as rank 0 sent them
         self._pong: dict[str, Any] | None = None
         self._lost: dict[int, str] = {}
+        self._dismissed = False
         # Rank 0 hears everybody, the others hear rank 0.
         self._heard = dict.fromkeys(range(1, self.size) if self.rank == 0 else (0,), time.monotonic())
         self._leaving = threading.Event()
         self._pump = threading.Thread(target=self._carry, name="ranks", daemon=True)
         self._pump.start()
         self._synchronize()
+
+    @property
+    def lost(self) -> bool:
+        """Whether a rank is gone: a carrier that ends in step with all ranks (MPI) would then wait for ever."""
+        return bool(self._lost)
 
     def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """Every rank's JSON-ready value, by rank; :class:`Lost` in place of those that are gone or do not come in time.
@@ -108,7 +116,8 @@ class Meeting:
                 why = self._lost.get(0, f"rank 0 did not answer within {timeout_s:g} s")
                 return [Lost(rank, why) if rank != self.rank else value for rank in range(self.size)]
             return [
-                Lost(rank, entry["lost"]) if "lost" in entry else entry["value"] for rank, entry in enumerate(values)
+                Lost(rank, entry["lost"]) if "lost" in entry else entry.get("value")
+                for rank, entry in enumerate(values)
             ]
         with self._changed:
             self._given.setdefault(number, {})[0] = value
@@ -134,7 +143,15 @@ class Meeting:
             self._post(0, {"kind": "trouble", "why": why})
 
     def close(self) -> None:
-        """Leave in good order; every rank does."""
+        """Leave in good order; every rank does, rank 0 first.
+
+        A launcher may end all ranks as soon as one has left with an error, and rank 0 is the one that speaks.
+        """
+        if self.rank == 0:
+            for rank in range(1, self.size):
+                self._post(rank, {"kind": "bye"})
+        else:
+            self._wait(lambda: self._dismissed or None, time.monotonic() + _GOODBYE_S)
         self._flush()
         self._leaving.set()
         self._pump.join(timeout=5)
@@ -206,6 +223,8 @@ class Meeting:
                 self._given.setdefault(message["round"], {})[sender] = message["value"]
             elif kind == "all":
                 self._gathered[message["round"]] = message["values"]
+            elif kind == "bye":
+                self._dismissed = True
             elif kind == "pong":
                 self._pong = {**message, "arrived": now}
             self._changed.notify_all()

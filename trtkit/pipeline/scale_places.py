@@ -1,0 +1,106 @@
+"""Which devices a rank takes: its own GPU by its place on its machine, or its part of the cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trtkit.artifacts.device import Device
+from trtkit.errors import UsageError
+from trtkit.ranks import Alone, Lost, Meeting, Place
+
+__all__ = ["OwnPlace", "devices_of_rank", "find_own_place"]
+
+_MEETING_S = 120.0
+
+
+@dataclass(frozen=True)
+class OwnPlace:
+    """A rank among those of its machine.
+
+    Attributes:
+        local_rank, local_size: its number and how many there are on this machine.
+        cores: processors that the ranks of this machine may use together.
+        bound: whether the launcher has given each rank processors of its own.
+    """
+
+    local_rank: int
+    local_size: int
+    cores: int
+    bound: bool
+
+
+def find_own_place(meeting: Meeting | Alone, place: Place) -> OwnPlace:
+    """Compare hosts and processors with the other ranks; every rank calls it.
+
+    Raises:
+        UsageError: a rank is lost before it began.
+    """
+    mine = {"host": place.host, "cores": sorted(_usable())}
+    said = meeting.exchange(mine, timeout_s=_MEETING_S)
+    lost = [entry for entry in said if isinstance(entry, Lost)]
+    if lost:
+        raise UsageError(
+            f"Rank {lost[0].rank} did not begin: {lost[0].why}.", hint="See what it says, and start every rank alike."
+        )
+    here: list[tuple[int, Any]] = [(r, entry) for r, entry in enumerate(said) if entry["host"] == place.host]
+    together = {core for _, entry in here for core in entry["cores"]}
+    bound = sum(len(entry["cores"]) for _, entry in here) == len(together)
+    return OwnPlace([rank for rank, _ in here].index(meeting.rank), len(here), len(together), bound and len(here) > 1)
+
+
+def devices_of_rank(asked: str | None, own: OwnPlace, *, gpus: Callable[[], int], per_device: int = 1) -> str:
+    """What ``--device`` means to one rank of several, as :func:`trtkit.artifacts.device.parse_devices` reads it.
+
+    Args:
+        asked: ``cpu``; ``all``, ``cuda`` or ``None`` for a GPU each; or a list, of which each rank takes its entry.
+        own: the rank's place.
+        gpus: counts the GPUs that this rank can see.
+        per_device: ranks that may share a GPU.
+
+    Raises:
+        UsageError: there are more ranks than cores, GPUs or entries.
+    """
+    words = [word.strip().lower() for word in (asked or "all").split(",") if word.strip()]
+    if words in (["all"], ["cuda"], ["gpu"]):
+        seen = gpus()
+        if seen == 0 and asked is None:
+            words = ["cpu"]
+        else:
+            return _gpu(own, seen, per_device)
+    if words == ["cpu"]:
+        return _part_of_cpu(own)
+    if len(words) * per_device < own.local_size:
+        raise UsageError(
+            f"{own.local_size} ranks on this machine, and --device names {len(words)}: {','.join(words)}.",
+            hint="Start as many ranks as devices, or allow sharing with --ranks-per-device.",
+        )
+    return words[own.local_rank // per_device]
+
+
+def _part_of_cpu(own: OwnPlace) -> str:
+    if own.local_size > own.cores:
+        raise UsageError(
+            f"{own.local_size} ranks on {own.cores} cores: they would take turns, and the numbers would mean nothing.",
+            hint=f"Start at most {own.cores} ranks on this machine.",
+        )
+    # A launcher that binds its ranks has divided the cores already.
+    return "cpu" if own.bound else str(Device("cpu", own.local_rank, own.local_size))
+
+
+def _gpu(own: OwnPlace, seen: int, per_device: int) -> str:
+    index = own.local_rank // per_device
+    if index < seen:
+        return f"cuda:{index}"
+    if seen == 1 and "CUDA_VISIBLE_DEVICES" in os.environ:
+        return "cuda:0"  # each rank was given its own; whether it is, their UUIDs tell
+    raise UsageError(
+        f"{own.local_size} ranks on this machine, and {seen} GPU{'s' * (seen != 1)} that they can see.",
+        hint=f"Start {seen * per_device or 1} ranks, or allow sharing with --ranks-per-device, or give --device cpu.",
+    )
+
+
+def _usable() -> set[int]:
+    return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))

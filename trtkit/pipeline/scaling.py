@@ -1,0 +1,255 @@
+"""SOURCE × precision × mode × batch on several devices at once, by one process or by many ranks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.artifacts.files import write_json
+from trtkit.artifacts.plan import PlanManifest, manifest_path
+from trtkit.artifacts.scale import ScaleResult
+from trtkit.backends.probing import probe
+from trtkit.errors import PlanError, RunError, TrtkitError, UsageError
+from trtkit.pipeline.bench_choices import batches_of, modes_of
+from trtkit.pipeline.bench_family import Target, targets
+from trtkit.pipeline.bench_given import GivenPlan
+from trtkit.pipeline.bench_measure import stage_request
+from trtkit.pipeline.bench_request import BenchmarkRequest
+from trtkit.pipeline.bench_subjects import is_plan
+from trtkit.pipeline.bench_supply import Supply
+from trtkit.pipeline.listener import Listener, Silence
+from trtkit.pipeline.scale_places import devices_of_rank, find_own_place
+from trtkit.pipeline.scale_run import run_scale
+from trtkit.ranks import Alone, Meeting, Place
+from trtkit.stages.bench import BenchRequest
+from trtkit.stages.export import SourceRequest
+from trtkit.stages.plan_cache import PlanCache, cache_folder
+
+__all__ = ["Scaled", "ScalingRequest", "is_scaling", "scale"]
+
+
+@dataclass(frozen=True)
+class ScalingRequest:
+    """What is measured on several devices.
+
+    Attributes:
+        bench: as for one device; its ``devices`` are those of one rank where there are several.
+        plans: device → plan, for devices that take another plan than ``bench.source``.
+        alone: also measure each device alone, before and after, so that efficiency is known.
+        ranks_per_device: how many ranks may share a GPU.
+    """
+
+    bench: BenchmarkRequest
+    plans: Mapping[str, Path] = field(default_factory=dict)
+    alone: bool = True
+    ranks_per_device: int = 1
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """One measurement of several devices, and the file that holds it."""
+
+    result: ScaleResult
+    file: Path
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Precision, mode and batch of one run, with each device's request."""
+
+    name: str
+    requests: tuple[BenchRequest, ...]
+
+
+def is_scaling(devices: str | None, place: Place) -> bool:
+    """Whether a command line is about several devices: more than one rank, a list, ``all``, or parts of the CPU."""
+    words = [word for word in (devices or "").lower().split(",") if word.strip()]
+    return place.size > 1 or len(words) > 1 or words == ["all"] or any("*" in word or "/" in word for word in words)
+
+
+def scale(
+    request: ScalingRequest,
+    listener: Listener | None = None,
+    *,
+    meeting: Meeting | Alone | None = None,
+    place: Place | None = None,
+) -> tuple[Scaled, ...]:
+    """Measure devices together; every rank calls it, and rank 0 gets the results, written as they are made.
+
+    Raises:
+        TrtkitError: a refusal; on several ranks whatever failed anywhere ends it on all of them.
+        RunError: a device failed; what was measured until then is in the file that the message names.
+    """
+    listener, meeting, place = listener or Silence(), meeting or Alone(), place or Place()
+    done: list[Scaled] = []
+    with contextlib.ExitStack() as stack:
+        own_error: TrtkitError | None = None
+        rounds: tuple[_Round, ...] = ()
+        try:
+            rounds = tuple(_rounds(request, _own_devices(request, meeting, place), listener, stack))
+        except TrtkitError as error:
+            if meeting.size == 1:
+                raise
+            own_error = error
+        counts = meeting.exchange(len(rounds), timeout_s=1800.0)
+        number = max((count for count in counts if isinstance(count, int)), default=0) if own_error else len(rounds)
+        for index in range(max(number, 1)):
+            found = rounds[index] if index < len(rounds) else _Round("", ())
+            result = run_scale(
+                found.requests,
+                meeting,
+                launcher=place.launcher,
+                alone=request.alone,
+                per_device=request.ranks_per_device,
+                problem=own_error.message if own_error else None,
+                stage=listener.stage,
+                on_event=lambda device, event: listener.event(event),
+            )
+            if result is not None and found.name and any(share.phases for share in result.shares):
+                file = request.bench.output / f"{found.name}.scale.json"
+                write_json(file, result.to_json())
+                done.append(Scaled(result, file))
+            problem = meeting.trouble or (result.problem if result is not None else None)
+            if own_error is not None:
+                raise own_error
+            if problem is not None:
+                raise _ended(result.problem if result and result.problem else problem, done)
+    return tuple(done)
+
+
+def _ended(problem: str, done: Sequence[Scaled]) -> RunError:
+    kept = f" What the others measured until then is in {done[-1].file}." if done else ""
+    return RunError(
+        f"The scaling run ended early: {problem.rstrip('.')}.{kept}",
+        hint="Mend that device or leave it out with --device, and measure again.",
+    )
+
+
+def _own_devices(request: ScalingRequest, meeting: Meeting | Alone, place: Place) -> str | None:
+    if meeting.size == 1:
+        return request.bench.devices
+    own = find_own_place(meeting, place)
+    return devices_of_rank(
+        request.bench.devices, own, gpus=lambda: len(probe("onnxruntime").gpus), per_device=request.ranks_per_device
+    )
+
+
+def _rounds(
+    request: ScalingRequest, devices: str | None, listener: Listener, stack: contextlib.ExitStack
+) -> Iterator[_Round]:
+    """Every run that was asked for, artifacts prepared; refused before the first is measured."""
+    bench = request.bench
+    if bench.ladder:
+        raise UsageError(
+            "--batch auto looks for the largest batch of one device; several devices take a batch each can run.",
+            hint="Find it with --device cuda:0 first, then give --batch N.",
+        )
+    cache = PlanCache(cache_folder() if bench.cache else stack.enter_context(_scratch()))
+    first = _supply(bench, cache, listener, stack)
+    places, _ = targets(first.family(), devices)
+    unknown = set(request.plans) - {str(target.device) for target in places}
+    if unknown:
+        known = ", ".join(str(target.device) for target in places)
+        raise UsageError(
+            f"--plan names {', '.join(sorted(unknown))}; what is measured is {known}.",
+            hint="Name a device of --device.",
+        )
+    supplies = {target.device: _own_supply(request, target, first, cache, listener, stack) for target in places}
+    modes = {target.device: modes_of(bench, target) for target in places}
+    if len({len(found) for found in modes.values()}) > 1:
+        raise UsageError("--mode all is not the same on a CPU and a GPU.", hint="Give --mode compute.")
+    batches = {
+        target.device: batches_of(bench, supplies[target.device].batches(target), target).listed for target in places
+    }
+    sizes = batches[places[0].device] if bench.batches else (min(found[0] for found in batches.values()),)
+    for precision in first.precisions():
+        for number in range(len(modes[places[0].device])):
+            for batch in sizes:
+                listener.stage(f"Preparing batch {batch} ({precision})")
+                requests = tuple(
+                    _request(
+                        bench, cache, supplies[target.device], target, precision, modes[target.device][number], batch
+                    )
+                    for target in places
+                )
+                label = f"{first.name}.{precision}.{places[0].can.label}"
+                yield _Round(f"{label}.b{batch}.{modes[places[0].device][number]}", requests)
+
+
+def _request(
+    bench: BenchmarkRequest,
+    cache: PlanCache,
+    supply: GivenPlan | Supply,
+    target: Target,
+    precision: str,
+    mode: str,
+    batch: int,
+) -> BenchRequest:
+    fields: dict[str, Any] = dict(bench.settings)
+    if target.device.kind == "cpu":
+        # One worker a device: idle threads that spin would take the cores of the others.
+        fields = {"spinning": False, **fields}
+    own = precision if isinstance(supply, Supply) else supply.precisions()[0]
+    prepared = supply.prepare(target, own, (batch, batch, batch))
+    settings = BenchSettings(mode=mode, batch=batch, tf32=own == "tf32", **fields)
+    data = bench.data.name if bench.data else "synthetic"
+    settings = replace(settings, shapes=prepared.shapes_at(batch), profile=prepared.profile, data=data)
+    return stage_request(bench, cache, prepared, target, settings, None, None)
+
+
+def _own_supply(
+    request: ScalingRequest,
+    target: Target,
+    first: GivenPlan | Supply,
+    cache: PlanCache,
+    listener: Listener,
+    stack: contextlib.ExitStack,
+) -> GivenPlan | Supply:
+    """What a device runs: its own ``--plan``, or the common source; a plan that cannot fit the device is refused."""
+    plan = request.plans.get(str(target.device))
+    supply = first
+    if plan is not None:
+        supply = _supply(replace(request.bench, source=SourceRequest(str(plan))), cache, listener, stack)
+        if not isinstance(supply, GivenPlan):
+            raise UsageError(f"--plan {target.device}={plan}: that is no plan.", hint="Convert it first.")
+    file = plan or Path(request.bench.source.text)
+    if isinstance(supply, GivenPlan) and manifest_path(file).exists():
+        _check_fit(PlanManifest.read(file), target)
+    return supply
+
+
+def _check_fit(manifest: PlanManifest, target: Target) -> None:
+    """Refuse a plan for other GPUs than the device.
+
+    Raises:
+        PlanError: naming plan and device.
+    """
+    gpu = next((gpu for gpu in target.can.gpus if gpu.index == target.device.index), None)
+    if target.device.kind != "cuda" or gpu is None or not manifest.targets:
+        return
+    if gpu.compute_capability not in manifest.targets:
+        raise PlanError(
+            f"{manifest.file} was built for compute capability {', '.join(manifest.targets)}; {target.device} "
+            f"({gpu.name}) has {gpu.compute_capability}.",
+            hint=f"Give {target.device} a plan of its own: --plan {target.device}=FILE.",
+        )
+
+
+def _supply(
+    bench: BenchmarkRequest, cache: PlanCache, listener: Listener, stack: contextlib.ExitStack
+) -> GivenPlan | Supply:
+    if is_plan(Path(bench.source.text)):
+        return GivenPlan(bench, stack, listener)
+    return Supply(bench, cache, listener)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
+        yield Path(folder)
