@@ -122,13 +122,25 @@ def _screen(found: Comparison) -> object:
     from rich.table import Table
     from rich.text import Text
 
+    from trtkit.report.numbers import significant
+
     table = Table(box=None, pad_edge=False, header_style="cyan")
-    for name in _HEADERS:
-        table.add_column(name, justify="left" if name in ("run", "verdict") else "right", overflow="fold")
+    table.add_column("run", overflow="fold")
+    for name in ("first", "second", "speed-up", "95 %", "latency"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     colours = {"faster": "green", "slower": "red"}
     for pair in found.pairs:
-        *numbers, verdict = _cells(pair)
-        table.add_row(pair.what, *numbers, Text(verdict, colours.get(verdict, "")))
+        low, high = pair.speedup_interval
+        table.add_row(
+            pair.what,
+            significant(pair.first_images_per_s),
+            significant(pair.second_images_per_s),
+            f"{pair.speedup:.3f}×",
+            f"{low:.2f}…{high:.2f}",
+            f"{pair.latency_ratio:.3f}×",
+            Text(pair.verdict, colours.get(pair.verdict, "")),
+        )
     lines = [Text(f"  not compared: {r.what}: {' '.join(r.reasons)}", "yellow") for r in found.refusals]
     lines += [Text(f"  {text}") for text in _differences(found)]
     lines += [Text(f"  note: {note}") for note in found.notes]

@@ -194,5 +194,5 @@ def _written(figure: Figure, kind: str) -> bytes:
             )
         else:
             figure.set_dpi(_PNG_DPI)
-            FigureCanvasAgg(figure).print_png(sink)  # type: ignore[no-untyped-call]
+            FigureCanvasAgg(figure).print_png(sink, pil_kwargs={"compress_level": 3})  # type: ignore[no-untyped-call]
     return sink.getvalue()

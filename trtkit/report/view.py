@@ -13,7 +13,7 @@ from trtkit.report.published import Reference
 
 __all__ = ["MOST_DEVICES", "MOST_MODELS", "View", "anchor", "narrower", "order_of_precision"]
 
-MOST_MODELS = 6
+MOST_MODELS = 4
 """Figures are drawn for this many models; the tables have all."""
 
 MOST_DEVICES = 3

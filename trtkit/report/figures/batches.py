@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
@@ -12,7 +13,7 @@ from trtkit.report import style
 from trtkit.report.figures.throughput import why_missing
 from trtkit.report.view import View, anchor
 
-__all__ = ["draw_batches", "draw_line"]
+__all__ = ["draw_batches", "draw_dots", "draw_line"]
 
 
 def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
@@ -66,18 +67,7 @@ def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float
     """A precision's runs as a line; INVALID ones as red crosses that the line passes by."""
     colour, marker = style.colour(precision), style.MARKERS.get(precision, "P")
     valid = [(x, cell) for x, cell in zip(xs, line, strict=True) if cell.valid]
-    axes.plot(
-        [x for x, _ in valid],
-        [cell.images_per_s or 0.0 for _, cell in valid],
-        color=colour,
-        linewidth=1.6,
-        marker=marker,
-        markersize=5.5,
-        label=precision.upper(),
-    )
-    if valid:  # invisible, and there to be clicked on: a line's markers take no links
-        dots = axes.scatter([x for x, _ in valid], [c.images_per_s or 0.0 for _, c in valid], s=90, alpha=0.0)
-        dots.set_urls([anchor(cell) for _, cell in valid])
+    draw_dots(axes, [(x, cell.images_per_s or 0.0, anchor(cell)) for x, cell in valid], colour, marker, precision)
     wrong = [(x, cell) for x, cell in zip(xs, line, strict=True) if not cell.valid]
     if wrong:
         crosses = axes.scatter(
@@ -92,6 +82,15 @@ def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float
             label="INVALID",
         )
         crosses.set_urls([anchor(cell) for _, cell in wrong])
+
+
+def draw_dots(axes: Axes, points: Sequence[tuple[float, float, str]], colour: str, marker: str, precision: str) -> None:
+    """A line through points that can be clicked on; each is (x, y, link)."""
+    xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
+    axes.plot(xs, ys, color=colour, linewidth=1.6)
+    axes.plot([], [], color=colour, linewidth=1.6, marker=marker, markersize=5.5, label=precision.upper())  # its name
+    if points:
+        axes.scatter(xs, ys, s=36, color=colour, marker=marker, zorder=2.5).set_urls([link for _, _, link in points])
 
 
 def _and(names: list[str]) -> str:

@@ -37,8 +37,8 @@ def draw_peak(view: View) -> list[style.Drawing | style.Empty]:
                     ),
                     f"peak-{number + 1}",
                     f"{title}: {name}",
-                    "Two operations for each multiply-accumulate of the model, at the batch size that comes closest; the "
-                    "peak is theoretical, of a processor it is the measured rate of matrix products (Table 2). "
+                    "Two operations for each multiply-accumulate of the model, at the batch size that comes closest. "
+                    "The peak is theoretical, of a processor it is the measured rate of matrix products (Table 2). "
                     "Networks like these reach 10 to 70 %; far less is bound by something else than arithmetic, and "
                     "more than 100 % is a bug, so such a run is INVALID.",
                 )

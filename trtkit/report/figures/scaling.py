@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from trtkit.artifacts.study_cell import Cell
 from trtkit.report import style
+from trtkit.report.figures.batches import draw_dots
 from trtkit.report.numbers import images, percent
 from trtkit.report.view import MOST_MODELS, View, anchor
 
@@ -29,11 +30,8 @@ def draw_scaling(view: View) -> list[style.Drawing | style.Empty]:
         said: list[str] = []
         causes: dict[str, None] = {}
         for precision, line in points.items():
-            xs, ys = [count for count, _, _ in line], [ratio for _, ratio, _ in line]
             colour, marker = style.colour(precision), style.MARKERS.get(precision, "P")
-            axes.plot(xs, ys, color=colour, marker=marker, linewidth=1.6, label=precision.upper())
-            dots = axes.scatter(xs, ys, s=90, alpha=0.0)
-            dots.set_urls([anchor(cell) for _, _, cell in line])
+            draw_dots(axes, [(count, ratio, anchor(c)) for count, ratio, c in line], colour, marker, precision)
             count, _, last = line[-1]
             if last.scaling is not None:
                 efficiency = percent(last.scaling.efficiency)
