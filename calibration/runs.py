@@ -75,12 +75,11 @@ class Runs:
 
     def collect(self, observed: Path, placement: Placement, methods: tuple[str, ...]) -> dict[str, Any]:
         """:func:`calibration.jobs.collect`; ``observed`` is the model that shows its inner tensors."""
-        graph_inputs = {spec.name for spec in self._request.data.inputs}
         answer = self._run(
             "collect",
             observed=str(observed),
             tensors=list(placement.tensors),
-            exact_only=[name for name in placement.tensors if name in graph_inputs],
+            exact_only=list(placement.raw),
             methods=list(methods),
             checkpoint=str(self._request.checkpoint.absolute()),
             model=self._request.model_sha256,

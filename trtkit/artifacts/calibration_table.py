@@ -51,6 +51,8 @@ class CalibrationTable:
             are.
         synthetic: whether the samples were made up; such a table says nothing about accuracy.
         transforms: of the model between the source and what was calibrated.
+        rewrites: those of them that were for speed: rewrite → names of the nodes where it was applied, in order; a
+            conversion does the same again.
         environment: :class:`trtkit.environment.Environment` as JSON.
         schema: :data:`SCHEMA`.
 
@@ -70,6 +72,7 @@ class CalibrationTable:
     environment: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
     held_out: int = 0
+    rewrites: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -98,7 +101,8 @@ class CalibrationTable:
             value = {**{key: entry for key, entry in value.items() if key not in _GONE}, "schema": SCHEMA}
         try:
             tensors = {str(name): TensorRange(**found) for name, found in value["tensors"].items()}
-            table = cls(**{**value, "tensors": tensors, "transforms": tuple(value["transforms"])})
+            rewrites = {str(name): tuple(map(str, at)) for name, at in value.get("rewrites", {}).items()}
+            table = cls(**{**value, "tensors": tensors, "transforms": tuple(value["transforms"]), "rewrites": rewrites})
         except (KeyError, TypeError, AttributeError) as error:
             raise CalibrationError(
                 f"This is no calibration table: {error}.", hint="Make it with trtkit calibrate."

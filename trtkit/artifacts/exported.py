@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trtkit.artifacts.model import OnnxModel
 from trtkit.artifacts.plan import Source
+from trtkit.artifacts.rewrites import RewriteReport
 
 if TYPE_CHECKING:
     import onnx
@@ -22,9 +23,11 @@ class ExportedModel:
     Attributes:
         model: with its weights.
         source: where it came from; for a definition, its hash is empty until the file is written.
-        original: the user's own file, which is the reference; ``None`` for a definition.
-        transforms: preparations that changed something.
-        loadable: whether ONNX Runtime takes the user's own file; it refuses two nodes of one name.
+        original: the file that is the reference: the user's own, or the source as it was before it was rewritten;
+            ``None`` for a definition that was not.
+        transforms: preparations and rewrites that changed something.
+        loadable: whether ONNX Runtime takes that file; it refuses two nodes of one name.
+        rewrites: what was rewritten for speed; ``None`` where nothing was asked for.
     """
 
     model: onnx.ModelProto
@@ -32,6 +35,7 @@ class ExportedModel:
     original: Path | None
     transforms: tuple[str, ...]
     loadable: bool = True
+    rewrites: RewriteReport | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from trtkit.artifacts.files import json_ready, read_json, sha256_file
 from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.model import OnnxModel
 from trtkit.artifacts.precision import PrecisionProof
+from trtkit.artifacts.rewrites import RewriteReport
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.errors import PlanError
 
@@ -72,6 +73,7 @@ class PlanManifest:
         environment: :class:`trtkit.environment.Environment` as JSON.
         command: the command line that made it.
         created: UTC time, ISO 8601.
+        rewrites: what was rewritten for speed, each with its check and its gain; ``None`` where nothing was asked for.
     """
 
     file: str
@@ -99,6 +101,7 @@ class PlanManifest:
     command: tuple[str, ...]
     created: str
     schema: int = SCHEMA
+    rewrites: RewriteReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values, the short facts first and the long lists last."""
@@ -110,7 +113,7 @@ class PlanManifest:
         first = {
             name: value.pop(name) for name in ("schema", "file", "sha256", "bytes", "precision", "family", "version")
         }
-        last = {name: value.pop(name) for name in ("proof", "validation", "layers")}
+        last = {name: value.pop(name) for name in ("rewrites", "proof", "validation", "layers")}
         whole: dict[str, Any] = json_ready({**first, **value, **last})
         return whole
 
@@ -135,6 +138,7 @@ class PlanManifest:
             parts["validation"] = ValidationReport.from_json(parts["validation"])
             parts["proof"] = PrecisionProof.from_json(parts["proof"]) if parts["proof"] else None
             parts["layers"] = LayerReport.from_json(parts["layers"]) if parts["layers"] else None
+            parts["rewrites"] = RewriteReport.from_json(parts["rewrites"]) if parts.get("rewrites") else None
             return cls(**parts)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PlanError(

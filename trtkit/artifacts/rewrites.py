@@ -53,6 +53,8 @@ class AppliedRewrite:
         kept: whether the model has it.
         reason: why it was not kept, a sentence; ``None`` if it was.
         gain: measured speed after it over speed before it; ``None`` where nothing was measured.
+        gain_interval: 95 % interval of the gain; ``None`` where none is known.
+        gain_source: where the gain was measured, in words; ``None`` without a gain.
     """
 
     name: str
@@ -62,6 +64,8 @@ class AppliedRewrite:
     kept: bool
     reason: str | None = None
     gain: float | None = None
+    gain_interval: tuple[float, float] | None = None
+    gain_source: str | None = None
 
     @property
     def sentence(self) -> str:
@@ -85,7 +89,8 @@ class RewriteReport:
             samples; ``None`` where nothing was checked.
         samples: labels of the inputs that were compared.
         where: what executed both sides; ``None`` where nothing was checked.
-        seconds: wall time of rewriting and checking.
+        seconds: wall time of rewriting, measuring and checking.
+        chosen_because: how the rewrites were chosen, a clause.
     """
 
     asked: str
@@ -94,6 +99,7 @@ class RewriteReport:
     samples: tuple[str, ...] = ()
     where: str | None = None
     seconds: float = 0.0
+    chosen_because: str = ""
 
     @property
     def kept(self) -> tuple[AppliedRewrite, ...]:
@@ -118,7 +124,13 @@ class RewriteReport:
     def from_json(cls, value: Mapping[str, Any]) -> RewriteReport:
         """The inverse of :meth:`to_json`."""
         rewrites = tuple(
-            AppliedRewrite(**{**item, "sites": tuple(Site.from_json(site) for site in item["sites"])})
+            AppliedRewrite(
+                **{
+                    **item,
+                    "sites": tuple(Site.from_json(site) for site in item["sites"]),
+                    "gain_interval": tuple(item["gain_interval"]) if item.get("gain_interval") else None,
+                }
+            )
             for item in value["rewrites"]
         )
         return cls(**{**value, "rewrites": rewrites, "samples": tuple(value["samples"])})

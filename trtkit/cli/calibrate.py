@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trtkit.cli import quantization_options as quantize
-from trtkit.cli.options import Json, OutputFolder, Seed, Source, Verbose, Weights
+from trtkit.cli.options import Json, OutputFolder, Rewrite, Seed, Source, Verbose, Weights
 from trtkit.errors import UsageError
 from trtkit.units import bytes_text, seconds_text
 
@@ -66,6 +66,7 @@ def calibrate(
             rich_help_panel=_CACHES,
         ),
     ] = None,
+    rewrite: Rewrite = None,
     output: OutputFolder = Path(),
     weights: Weights = None,
     seed: Seed = 0,
@@ -112,7 +113,7 @@ def calibrate(
         resume=resume,
     )
     if explain and how.data is None and from_trt_cache is None:
-        placement = run_explain(model, how, precision)
+        placement = run_explain(model, how, precision, rewrite)
         print(_dumps({"decisions": _decisions(placement)}) if json else placement.explain())
         return
     request = CalibrationRequest(
@@ -124,6 +125,7 @@ def calibrate(
         trt_cache_header=trt_cache_header,
         output=output,
         command=context.obj,
+        rewrite=rewrite,
     )
     with Screen(verbose=verbose) as screen:
         result = run_calibrate(request, screen)

@@ -64,6 +64,9 @@ def shown(result: ConvertResult) -> Table:
     ]
     if profile:
         rows.append(("profile", OptimizationProfile.from_json(profile).text))
+    if manifest.rewrites is not None and manifest.rewrites.kept:
+        kept = [("rewrites" if i == 0 else "", item.sentence) for i, item in enumerate(manifest.rewrites.kept)]
+        rows += [*kept, ("", f"chosen: {manifest.rewrites.chosen_because}")]
     if manifest.proof is not None:
         rows.append(("precision", f"asked {manifest.precision}; {manifest.proof.sentence}"))
         stayed = manifest.proof.stayed if manifest.precision in ("int8", "fp8") else ()

@@ -10,7 +10,18 @@ import typer
 
 from trtkit.cli import build_options as build
 from trtkit.cli import quantization_options as quantize
-from trtkit.cli.options import Agreement, Json, OutputFolder, Seed, Source, Tolerance, Verbose, Weights
+from trtkit.cli.options import (
+    Agreement,
+    Json,
+    OutputFolder,
+    Rewrite,
+    RewriteTime,
+    Seed,
+    Source,
+    Tolerance,
+    Verbose,
+    Weights,
+)
 from trtkit.errors import EXIT_VERDICT_NO, UsageError
 
 __all__ = ["convert"]
@@ -43,6 +54,8 @@ def convert(
     shapes: build.Shapes = None,
     weights: Weights = None,
     seed: Seed = 0,
+    rewrite: Rewrite = None,
+    rewrite_time: RewriteTime = 300.0,
     fp16_io: Annotated[bool, typer.Option("--fp16-io", help="With fp16: float16 inputs and outputs too.")] = False,
     calibration: Annotated[
         Path | None,
@@ -118,6 +131,8 @@ def convert(
     family, precision = family.lower(), precision.lower()
     check_family(family)
     _check_share(require_int8, precision)
+    if rewrite != "auto":
+        quantize.refuse_alone(context, ("rewrite_time",), "--rewrite auto")
     spec = quantize.data_spec(data, synthetic, seed, limit=limit, root=data_root)
     if calibration is not None and spec is not None:
         raise UsageError("--calibration is a table that is there; --data makes a new one.", hint="Give one of them.")
@@ -163,6 +178,8 @@ def convert(
         tolerance=tolerance,
         agreement=agreement,
         quantization=quantization,
+        rewrite=rewrite,
+        rewrite_seconds=rewrite_time,
         force=force,
         command=context.obj,
     )

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Agreement", "Json", "OutputFolder", "Seed", "Source", "Tolerance", "Verbose", "Weights"]
+__all__ = [
+    "Agreement",
+    "Json",
+    "OutputFolder",
+    "Rewrite",
+    "RewriteTime",
+    "Seed",
+    "Source",
+    "Tolerance",
+    "Verbose",
+    "Weights",
+]
 
 Source = Annotated[str, typer.Argument(help="A model definition's name (see trtkit models), or an .onnx file.")]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.")]
@@ -20,6 +31,19 @@ Weights = Annotated[
     typer.Option(metavar="FILE", help="Weights for a definition: .safetensors, .npz or .onnx. Default: seeded random."),
 ]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the random weights.")]
+Rewrite = Annotated[
+    str | None,
+    typer.Option(
+        "--rewrite",
+        metavar="WHICH",
+        help="Rewrites of the graph for speed: none, safe (never slower where measured), auto (measured here), or "
+        "names with commas between. Default: safe; with a calibration table those that it was made behind.",
+    ),
+]
+RewriteTime = Annotated[
+    float,
+    typer.Option("--rewrite-time", min=1.0, metavar="SECONDS", help="The longest that --rewrite auto may measure."),
+]
 Tolerance = Annotated[
     float | None,
     typer.Option(

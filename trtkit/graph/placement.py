@@ -12,8 +12,9 @@ import onnx
 
 from trtkit.errors import ModelError
 from trtkit.graph.placement_rules import RULES, Decision, Placer
-from trtkit.graph.quantizable import GraphIndex
+from trtkit.graph.quantizable import MOVING, GraphIndex
 from trtkit.graph.recipe import Recipe
+from trtkit.graph.rewrites.base import made_by
 from trtkit.graph.tree import every_node, node_text
 from trtkit.quant import QuantType, largest
 
@@ -32,6 +33,7 @@ class Placement:
         weights: constant → its output channels' dimension.
         weight_users: constant → (node name, input index) of the nodes that read it quantized.
         shared: groups of tensors that must have one scale.
+        raw: those of ``tensors`` that hold the numbers of a graph input, which a rewrite may have moved and padded.
     """
 
     dtype: QuantType
@@ -41,6 +43,7 @@ class Placement:
     weights: dict[str, int]
     weight_users: dict[str, tuple[tuple[str, int], ...]]
     shared: tuple[tuple[str, ...], ...] = ()
+    raw: tuple[str, ...] = ()
 
     def explain(self) -> str:
         """For people: node, operator, decision, rule and particulars; what has one scale; then the rules in words."""
@@ -100,7 +103,15 @@ def place(model: onnx.ModelProto, recipe: Recipe | None = None, dtype: QuantType
         dict(placer.weights),
         {name: tuple(users) for name, users in placer.weight_users.items()},
         placer.groups(tensors),
+        tuple(name for name in tensors if _source(placer.graph, name) in placer.graph.inputs),
     )
+
+
+def _source(graph: GraphIndex, name: str) -> str:
+    """The tensor whose numbers ``name`` holds, behind what a rewrite put there to move and pad them."""
+    while (maker := graph.makers.get(name)) is not None and maker.op_type in MOVING and made_by(maker) is not None:
+        name = maker.input[0]
+    return name
 
 
 def refuse_quantized(model: onnx.ModelProto) -> None:

@@ -24,6 +24,7 @@ from trtkit.graph.quantizable import (
 )
 from trtkit.graph.recipe import Recipe
 from trtkit.graph.residual import residual_input
+from trtkit.graph.rewrites.base import made_by
 from trtkit.graph.tree import node_text
 from trtkit.quant import QuantType
 
@@ -50,6 +51,7 @@ RULES: dict[str, str] = {
     "F10-fp8-window": "TensorRT has FP8 convolutions for windows of up to 32 elements",
     "F11-fp8-pool": "TensorRT has no FP8 pooling, so it reads and writes float",
     "F12-transposed": "TensorRT-RTX has no quantized deconvolution and would dequantize its weights in every run",
+    "F13-rewrite": "a rewrite made it for arithmetic that needs float; it stands for no layer of the source",
 }
 """Every rule by its stable id. Q rules quantize, M rules move, F rules leave float."""
 
@@ -136,6 +138,8 @@ class Placer:
         window = math.prod(stored.dims[2:]) if stored is not None and node.op_type.startswith("Conv") else 1
         if entry is not None:
             self._decide(node, "F5-excluded", f"it matches {entry!r}")
+        elif (rewrite := made_by(node)) is not None:
+            self._decide(node, "F13-rewrite", rewrite)
         elif stored is None:
             maker = self.graph.makers.get(weight)
             by = f"{weight!r} is " + (f"made by {node_text(maker)}" if maker is not None else "an input of the model")
@@ -225,6 +229,8 @@ class Placer:
             self._decide(node, "F1-normalizes")
         elif node.op_type in AVERAGING:
             self._decide(node, "F2-averages")
+        elif node.op_type in EPILOGUE and (rewrite := made_by(node)) is not None:
+            self._decide(node, "F13-rewrite", rewrite)
         elif node.op_type in EPILOGUE:
             self._decide(node, "F3-epilogue")
         else:

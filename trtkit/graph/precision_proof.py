@@ -6,10 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import onnx
+
 from trtkit.artifacts.layers import Layer, LayerReport, widest
 from trtkit.artifacts.precision import WEIGHTED_OPS, NodePrecision, PrecisionProof
+from trtkit.graph.rewrites.base import made_by
+from trtkit.graph.tree import every_graph
 
-__all__ = ["prove"]
+__all__ = ["layers_of_the_source", "prove"]
 
 # TensorRT-RTX calls a product NODE_mylI_J or NODE_UK_mylI_J, and NODE+NODE_mylI_J when it merged two nodes.
 _LAYER_SUFFIX = re.compile(r"(?:_U\d+)?_myl\d+_\d+$")
@@ -45,6 +49,16 @@ def _find(name: str, op: str, report: LayerReport, carriers: tuple[Layer, ...], 
     dtype = widest(layer.dtype for layer in chosen)
     reason = None if dtype else "its layer does not tell its data types"
     return NodePrecision(name, op, dtype, tuple(layer.name for layer in chosen), reason)
+
+
+def layers_of_the_source(model: onnx.ModelProto) -> list[tuple[str, str]]:
+    """Name and operator of every node, for :func:`prove`, but for products that a rewrite made.
+
+    Those stand for no layer of the source (an LRN's sum as a convolution): they stay float on purpose, and to count
+    them would tell nothing of the model.
+    """
+    nodes = (node for graph in every_graph(model.graph) for node in graph.node)
+    return [(n.name, n.op_type) for n in nodes if n.op_type not in WEIGHTED_OPS or made_by(n) is None]
 
 
 def prove(nodes: Sequence[tuple[str, str]], report: LayerReport, asked: str) -> PrecisionProof:

@@ -92,6 +92,7 @@ def from_trt_cache(
             "version": cache.version,
         },
         transforms=exported.transforms,
+        rewrites=exported.rewrites.replay if exported.rewrites is not None else {},
         environment=environment.describe().to_json(),
     )
     if how.data is not None:

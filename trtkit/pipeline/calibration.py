@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,14 @@ from calibration.trt_cache import CacheMatch
 from trtkit.arguments import check_argument, check_fields
 from trtkit.artifacts.calibration_report import CalibrationReport
 from trtkit.artifacts.calibration_table import CalibrationTable
+from trtkit.artifacts.exported import ExportedModel
 from trtkit.artifacts.files import publish, staging, write_json
 from trtkit.artifacts.model import OnnxModel
 from trtkit.errors import UsageError
 from trtkit.pipeline.cached_thresholds import from_trt_cache
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, checkpoint_path, placed
+from trtkit.pipeline.rewriting import Rewriting, check_asked, rewritten
 from trtkit.pipeline.table_fit import check_table
 from trtkit.pipeline.thresholds import calibrated
 from trtkit.stages.export import SourceRequest, export
@@ -45,6 +48,8 @@ class CalibrationRequest:
             read, or one of TensorRT 8.6 with the calibrator closest to the method.
         output: the folder for the artifacts.
         command: the command line, for the table.
+        rewrite: rewrites for speed before the calibration: ``none``, ``safe`` or names with commas between; ``None``
+            takes ``safe``, but ``none`` where a TensorRT cache is read or written, which names the source's tensors.
     """
 
     source: SourceRequest
@@ -55,9 +60,16 @@ class CalibrationRequest:
     trt_cache_header: str | None = None
     output: Path = Path()
     command: tuple[str, ...] = ()
+    rewrite: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    @property
+    def rewriting(self) -> Rewriting:
+        """What is rewritten: for an engine builder, since that is what Q/DQ models are for."""
+        caches = self.from_trt_cache is not None or self.to_trt_cache is not None
+        return Rewriting(self.rewrite or ("none" if caches else "safe"), "tensorrt", self.precision)
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,7 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
         exported = export(request.source)
         truth = folder / "reference"
         truth.mkdir()
+        exported = _rewritten(exported, request.rewriting, truth, listener)
         fp32 = io.save(exported.model, truth / f"{name}.fp32.onnx", name=name, precision="fp32")
         source = exported.source if exported.original else replace(exported.source, sha256=fp32.sha256)
         placement = placed(exported, request.how, request.precision)
@@ -176,13 +189,39 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
     )
 
 
-def explain(source: SourceRequest, how: Quantization, precision: str) -> Placement:
+def explain(
+    source: SourceRequest,
+    how: Quantization,
+    precision: str,
+    rewrite: str | None = None,
+    listener: Listener | None = None,
+) -> Placement:
     """What would be quantized, and by which rule; no data are needed, and nothing is written.
 
     Raises:
         TrtkitError: the model or the recipe is at fault.
     """
-    return placed(export(source), how, precision)
+    check_asked(rewrite or "safe")
+    rewriting = CalibrationRequest(source, how, precision, rewrite=rewrite).rewriting
+    with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
+        exported = _rewritten(export(source), rewriting, Path(folder), listener or Silence())
+    return placed(exported, how, precision)
+
+
+def _rewritten(exported: ExportedModel, how: Rewriting, scratch: Path, listener: Listener) -> ExportedModel:
+    from trtkit.graph import io
+    from trtkit.graph.shapes import resolve_profile
+
+    if how.asked == "none":
+        return exported
+    try:
+        profile = resolve_profile(io.specs(exported.model)[0], None, ())
+    except UsageError:  # sizes that only the data will tell
+        if how.asked != "safe":
+            raise
+        listener.note("the graph is calibrated as it is: rewrites cannot be checked where the model leaves sizes open")
+        return exported
+    return rewritten(exported, how, profile, scratch, listener)
 
 
 def _check(request: CalibrationRequest) -> None:
@@ -191,6 +230,12 @@ def _check(request: CalibrationRequest) -> None:
     Raises:
         UsageError: neither data nor a cache, or a cache that cannot be read or written for this precision.
     """
+    check_asked(request.rewrite or "safe")
+    if request.rewrite == "auto":
+        raise UsageError(
+            "--rewrite auto measures plans, and calibrate builds none.",
+            hint="Run trtkit convert --precision int8 --data … --rewrite auto, or name the rewrites here.",
+        )
     if request.from_trt_cache is None and request.how.data is None:
         raise UsageError(
             "Calibration takes its thresholds either from data or from a TensorRT cache; neither was given.",

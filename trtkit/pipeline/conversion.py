@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trtkit import environment
 from trtkit.arguments import check_argument
+from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.artifacts.exported import CastModel, ExportedModel
 from trtkit.artifacts.files import publish, sha256_json, staging, write_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
@@ -23,6 +24,7 @@ from trtkit.pipeline.existing import onnx_name, plan_label, refuse_foreign, reus
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, lower_quantized
 from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult, check_limits
+from trtkit.pipeline.rewriting import Rewriting, check_asked, check_replayed, replaying, rewritten, target_of
 from trtkit.stages.adopt import adopt
 from trtkit.stages.build import build
 from trtkit.stages.cast import cast
@@ -66,6 +68,7 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
             "precision": [request.precision, request.fp16_io],
             "tolerance": [request.tolerance, request.agreement],
             "quantization": request.quantization.identity() if request.quantization else None,
+            "rewrite": [request.rewrite, request.rewrite_seconds if request.rewrite == "auto" else None],
             "shapes": [request.batch, *request.shapes],
             "family": [can.family, can.version],
             "current_gpu": can.device,
@@ -96,6 +99,7 @@ def _check(request: ConvertRequest) -> None:
             hint="Choose one of these.",
         )
     check_limits(request.tolerance, request.agreement)
+    check_asked(request.rewrite or "safe")
     if request.fp16_io and request.precision != "fp16":
         raise UsageError(
             f"--fp16-io makes inputs and outputs of an fp16 plan float16; the precision is {request.precision}.",
@@ -133,12 +137,31 @@ def _lower(
     return cast(exported, path, scratch, precision=request.precision, fp16_io=request.fp16_io, note=listener.note)
 
 
+def _rewritten(
+    request: ConvertRequest,
+    exported: ExportedModel,
+    can: Capabilities,
+    options: BuildOptions,
+    scratch: Path,
+    listener: Listener,
+) -> ExportedModel:
+    """The rewrites that were asked for; with a calibration table, those that it was made behind."""
+    target, table = target_of(can), request.quantization.table if request.quantization else None
+    if request.rewrite is None and table is not None:
+        made_behind = CalibrationTable.read(table)
+        how = replaying(made_behind, target, request.precision)
+        exported = rewritten(exported, how, options.profile, scratch, listener)
+        check_replayed(made_behind, exported)
+        return exported
+    how = Rewriting(request.rewrite or "safe", target, request.precision)
+    return rewritten(exported, how, options.profile, scratch, listener)
+
+
 def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, listener: Listener) -> PlanManifest:
     from trtkit.graph import io
     from trtkit.graph.outputs import softmax_axes
-    from trtkit.graph.precision_proof import prove
+    from trtkit.graph.precision_proof import layers_of_the_source, prove
     from trtkit.graph.shapes import resolve_profile
-    from trtkit.graph.tree import every_graph
 
     timings: dict[str, float] = {}
     with _timed("export", timings):
@@ -147,10 +170,13 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         options = _options(request, resolve_profile(io.specs(exported.model)[0], request.batch, request.shapes), can)
         if can.suffix == ".plan":  # ONNX Runtime settles ranks anew at each run
             exported = settle(exported, options.profile)
-        softmax = softmax_axes(exported.model)
-        nodes = [(node.name, node.op_type) for graph in every_graph(exported.model.graph) for node in graph.node]
         scratch = plan.parent / "reference"
         scratch.mkdir()
+    with _timed("rewrite", timings):
+        exported = _rewritten(request, exported, can, options, scratch, listener)
+    with _timed("lower", timings):
+        softmax, nodes = softmax_axes(exported.model), layers_of_the_source(exported.model)
+        report_of_rewrites = exported.rewrites
         made = _lower(request, exported, plan.with_name(onnx_name(request)), scratch, listener)
         del exported  # the weights leave this process before the builder needs the memory
     with _timed("build", timings):
@@ -211,6 +237,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         environment=environment.describe().to_json(),
         command=request.command,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        rewrites=report_of_rewrites,
     )
     write_json(manifest_path(plan), manifest.to_json())
     return manifest

@@ -153,7 +153,7 @@ def lower_quantized(
         transforms=exported.transforms,
         allow_other_weights=how.allow_other_weights,
     )
-    if exported.original is not None and table.preprocessing is not None:
+    if exported.source.definition is None and table.preprocessing is not None:
         source = replace(source, input_std=spread_of(Preprocessing.from_json(dict(table.preprocessing))))
     onnx = quantize(
         exported,

@@ -42,6 +42,9 @@ class ConvertRequest:
         force: build even if an equal plan is there.
         validate: execute and compare; off where a benchmark checks the outputs itself, at the batch that it measures.
         command: the command line, for the manifest.
+        rewrite: rewrites for speed: ``none``, ``safe``, ``auto``, or names with commas between; ``None`` takes those
+            that the calibration table records, or else ``safe``.
+        rewrite_seconds: the longest that ``auto`` may measure.
     """
 
     source: SourceRequest
@@ -58,6 +61,8 @@ class ConvertRequest:
     command: tuple[str, ...] = ()
     agreement: float | None = None
     validate: bool = True
+    rewrite: str | None = None
+    rewrite_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         check_fields(self)

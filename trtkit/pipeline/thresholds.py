@@ -67,7 +67,7 @@ def calibrated(
     for name in report.dead[:3]:
         listener.note(f"tensor {name} was zero in every sample: its scale is a guess")
     preprocessing = request.data.preprocessing
-    exact = {spec.name for spec in request.data.inputs}  # the input keeps its maximum, whatever the method
+    exact = set(placement.raw)  # the input keeps its maximum, whatever the method
     table = CalibrationTable(
         model=source.name,
         model_sha256=source.sha256,
@@ -84,6 +84,7 @@ def calibrated(
         preprocessing=preprocessing.to_json() if preprocessing else None,
         synthetic=bool(report.data.get("synthetic")),
         transforms=exported.transforms,
+        rewrites=exported.rewrites.replay if exported.rewrites is not None else {},
         environment=environment.describe().to_json(),
     )
     return table, replace(report, warnings=(*odd, *report.warnings)).made_by(command)

@@ -8,7 +8,8 @@ from onnx import TensorProto
 
 from tests.graph.qdq_models import inception
 from tests.graph.rewrites.oracle import net, node, normal
-from trtkit.graph.placement import Recipe, place
+from trtkit.graph.placement import place
+from trtkit.graph.precision_proof import layers_of_the_source
 from trtkit.graph.qdq import insert
 from trtkit.graph.rewrites import ALL, apply_all, made_by, safe
 
@@ -27,10 +28,17 @@ def rewritten():
 @pytest.mark.parametrize("high_precision", ["fp32", "fp16"])
 def test_the_band_stays_float_and_the_layers_keep_their_names(high_precision):
     source = rewritten()
-    added = tuple(item.name for item in source.graph.node if made_by(item) == "lrn_band")
-    placement = place(source, Recipe(exclude=added))
+    placement = place(source)
     assert {d.node for d in placement.decisions if d.rule == "Q1-weighted"} == {"conv1", "conv2"}
     assert "n1" in placement.tensors  # the tensor between norm1 and conv2 is still called what it was
+    decided = {d.node: d for d in placement.decisions}
+    band = [item.name for item in source.graph.node if made_by(item) == "lrn_band"]
+    assert len(band) == 6 and {decided[name].rule for name in band} == {"F13-rewrite"}
+    assert decided["norm1/lrn_band/sum"].why.endswith(": lrn_band") and "F13-rewrite" in placement.explain()
+    # The image, padded and rearranged in front of conv1, is still the image: its maximum is kept.
+    assert placement.raw == (next(item.input[0] for item in source.graph.node if item.name == "conv1"),)
+    assert decided["conv1/stem_space_to_depth/space_to_depth"].rule == "M1-moves"
+    assert [name for name, op in layers_of_the_source(source) if op == "Conv"] == ["conv1", "conv2"]
     made = insert(source, placement, dict.fromkeys(placement.tensors, 4.0), "int8", high_precision=high_precision)
     onnx.checker.check_model(made, full_check=True)
     types = {item.name: item.data_type for item in made.graph.initializer}
