@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import traceback
 
 import pytest
 
@@ -23,7 +24,8 @@ def test_the_tree_is_what_the_docstring_draws() -> None:
 def test_the_other_exit_codes_are_free() -> None:
     taken = {cls.exit_code for cls in CLASSES}
     assert (errors.EXIT_VERDICT_NO, errors.EXIT_INTERRUPTED) == (9, 130)
-    assert not taken & {0, 1, errors.EXIT_VERDICT_NO, errors.EXIT_INTERRUPTED}
+    assert errors.EXIT_READER_LEFT == 128 + 13  # as a shell says it of SIGPIPE
+    assert not taken & {0, 1, errors.EXIT_VERDICT_NO, errors.EXIT_INTERRUPTED, errors.EXIT_READER_LEFT}
     assert f"Exit code {errors.EXIT_VERDICT_NO} is no error" in (errors.__doc__ or "")
 
 
@@ -48,6 +50,11 @@ def test_through_pickle(cls: type[TrtkitError]) -> None:
     again = pickle.loads(pickle.dumps(cls("m", hint="h", log=("l",))))
     assert type(again) is cls
     assert (again.message, again.hint, again.log, again.args) == ("m", "h", ("l",), ("m",))
+
+
+def test_an_uncaught_error_ends_with_its_hint() -> None:
+    shown = "".join(traceback.format_exception(UsageError("m", hint="Write this.")))
+    assert shown.splitlines()[-2:] == ["trtkit.errors.UsageError: m", "hint: Write this."]
 
 
 def test_a_wire_without_a_log() -> None:

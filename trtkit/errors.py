@@ -10,13 +10,14 @@
     └── RunError                 8  a plan was loaded, but running it failed
 
 Exit code 9 is no error: it is a result (a validation or a verdict that says no). Exit code 1 is a bug in trtkit, with
-its traceback. Exit code 130 is Ctrl-C.
+its traceback. Exit code 130 is Ctrl-C, and 141 says that nobody reads the output any more (``| head``).
 """
 
 from __future__ import annotations
 
 __all__ = [
     "EXIT_INTERRUPTED",
+    "EXIT_READER_LEFT",
     "EXIT_VERDICT_NO",
     "BackendUnavailableError",
     "BuildError",
@@ -31,6 +32,7 @@ __all__ = [
 
 EXIT_VERDICT_NO = 9
 EXIT_INTERRUPTED = 130
+EXIT_READER_LEFT = 141
 
 
 class TrtkitError(Exception):
@@ -49,6 +51,7 @@ class TrtkitError(Exception):
         self.message = message
         self.hint = hint
         self.log = log
+        self.add_note(f"hint: {hint}")  # a script that catches nothing shows it below the message
 
     def __reduce__(self) -> tuple[object, ...]:
         return (from_wire, (self.to_wire(),))

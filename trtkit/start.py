@@ -6,6 +6,7 @@ it may leave at once. Without this, Ctrl-C in the first tenths of a second would
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -34,6 +35,8 @@ def run() -> None:
     """Run the command line with this process's arguments, and leave with its exit code."""
     _on_signals(_leave)
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a stdout in ASCII or cp1252 has no "×": "?" stands there then
         from trtkit.cli.main import main
 
         _on_signals(signal.default_int_handler)

@@ -101,8 +101,9 @@ def test_a_full_disk_keeps_the_older_file(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "m.json"
     files.write_json(path, {"older": 1})
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         files.write_json(path, {"newer": 2})
+    assert caught.value.filename == str(path)
     assert files.read_json(path) == {"older": 1}
     assert _names(tmp_path) == ["m.json"]
 
@@ -175,6 +176,19 @@ def test_staging_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(UsageError, match="Cannot write to the folder"), files.staging(tmp_path / "taken"):
         pytest.fail("the body must not run")
+
+
+def test_a_failing_write_among_staged_files_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large") as caught, files.staging(tmp_path / "plans"):
+        raise OSError(errno.EFBIG, "File too large")
+    assert caught.value.filename == str(tmp_path / "plans")
+
+
+def test_windows_is_not_asked_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``os.kill(pid, 0)`` would end the other process there."""
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a process would have been ended"))
+    monkeypatch.setattr(os, "name", "nt")
+    assert files._alive(os.getppid())
 
 
 @posix

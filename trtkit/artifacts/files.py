@@ -77,6 +77,9 @@ def atomic_path(final: Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.replace(final)
+    except OSError as error:
+        _name(error, final)
+        raise
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -103,11 +106,20 @@ def staging(folder: Path) -> Iterator[Path]:
         ) from error
     try:
         yield scratch
+    except OSError as error:
+        _name(error, folder)
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         with contextlib.suppress(OSError):  # the first that holds something ends it
             for parent in made:
                 parent.rmdir()
+
+
+def _name(error: OSError, path: Path) -> None:
+    """A write that fails (the disk is full) does not say where: say it."""
+    if error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def publish(staged: Path, folder: Path, *, last: str) -> None:
@@ -137,6 +149,8 @@ def _sweep(folder: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
+    if os.name == "nt":  # there, os.kill with 0 ends the process instead of asking for it
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -13,7 +13,7 @@ import typer
 
 from trtkit import __version__
 from trtkit.cli import bench, calibrate, compare, convert, doctor, export, inspect, models, report, study, validate
-from trtkit.errors import EXIT_INTERRUPTED, RunError, TrtkitError, UsageError
+from trtkit.errors import EXIT_INTERRUPTED, EXIT_READER_LEFT, RunError, TrtkitError, UsageError
 
 # Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
 _ParserError: type[Any] = getattr(typer, "TyperException", None) or importlib.import_module("click").ClickException
@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint=f"{'Check the permissions' if denied else 'Free space'}, or choose another folder.",
         )
         return _refuse(refused, as_json="--json" in arguments)
+    except SystemExit:  # typer's answer to a closed pipe (`trtkit models | head -1`); nothing here leaves by itself
+        return EXIT_READER_LEFT
     except (typer.Abort, KeyboardInterrupt):
         result = EXIT_INTERRUPTED
     if result == EXIT_INTERRUPTED:
