@@ -122,3 +122,7 @@ def test_the_parent_of_a_conversion_imports_no_vendor() -> None:
         )
         & vendors
     )
+
+
+def test_completion_knows_the_names() -> None:
+    assert {name for name in dir(trtkit) if not name.startswith("__")} == PUBLIC - {"__version__"}

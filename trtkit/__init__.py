@@ -101,3 +101,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'trtkit' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    # For completion: public names are not in the module until they are used, and Any is none of them.
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
