@@ -111,6 +111,13 @@ MISTAKES: dict[str, tuple[list[TensorSpec], str | None, list[str], str, str]] = 
         r"'x' \(Nx3xHxW\) has dynamic dimensions without a range: H, W",
         "1x3xHxW:32x3xHxW",
     ),
+    "open dims of two inputs": (
+        [TEXT_LINES, spec("state", 2, "K", 128)],
+        None,
+        [],
+        r"The inputs 'x' \(Nx3xHxW\), 'state' \(2xKx128\) have dynamic dimensions without a range: H, W, K",
+        "--shapes 'state=2xKx128' with numbers for H, W, K",
+    ),
     "open dims with batch": (
         [TEXT_LINES],
         "2:3:4",

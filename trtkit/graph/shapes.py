@@ -97,6 +97,7 @@ def resolve_profile(inputs: Sequence[TensorSpec], batch: str | None, shapes: Seq
     for name, shape_range in given.items():
         _settle(specs[name], shape_range, symbols)
     _use_batch(inputs, batch, given, symbols)
+    _all_settled([spec for spec in inputs if spec.name not in given], symbols)
     ranges = {spec.name: given.get(spec.name) or _fill(spec, symbols) for spec in inputs}
     return OptimizationProfile(ranges, _batch_inputs(inputs, ranges))
 
@@ -207,16 +208,22 @@ def _use_batch(
             symbols.setdefault(dim, _Origin(sizes, "the default --batch"))
 
 
+def _all_settled(open_specs: Sequence[TensorSpec], symbols: dict[str, _Origin]) -> None:
+    """One error for all inputs that still lack a range, so that one more command is enough."""
+    lacking = {spec: [dim for dim in spec.shape if isinstance(dim, str) and dim not in symbols] for spec in open_specs}
+    lacking = {spec: missing for spec, missing in lacking.items() if missing}
+    if lacking:
+        names = ", ".join(dict.fromkeys(dim for missing in lacking.values() for dim in missing))
+        told = ", ".join(f"{spec.name!r} ({shape_text([_short(dim) for dim in spec.shape])})" for spec in lacking)
+        subject = f"The input {told} has" if len(lacking) == 1 else f"The inputs {told} have"
+        raise UsageError(
+            f"{subject} dynamic dimensions without a range: {names}.",
+            hint=f"Write {' '.join(_example(spec, symbols) for spec in lacking)} with numbers for {names}.",
+        )
+
+
 def _fill(spec: TensorSpec, symbols: dict[str, _Origin]) -> ShapeRange:
     """The range of an input without ``--shapes``, from fixed sizes and settled names."""
-    missing = [dim for dim in spec.shape if isinstance(dim, str) and dim not in symbols]
-    if missing:
-        names = ", ".join(dict.fromkeys(missing))
-        raise UsageError(
-            f"The input {spec.name!r} ({shape_text([_short(dim) for dim in spec.shape])}) has dynamic dimensions "
-            f"without a range: {names}.",
-            hint=f"Write {_example(spec, symbols)} with numbers for {names}.",
-        )
     triples = [symbols[dim].sizes if isinstance(dim, str) else (dim, dim, dim) for dim in spec.shape]
     return ShapeRange(*(tuple(sizes[which] for sizes in triples) for which in range(3)))
 
