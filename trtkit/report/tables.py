@@ -23,12 +23,14 @@ class Value:
         sort: as it is sorted, where the text would sort wrongly.
         link: where it is from, an anchor; empty for none.
         style: class of the entry: ``number``, ``invalid``, ``muted``, ``valid`` or nothing.
+        id: what links lead to; empty for nothing.
     """
 
     text: str
     sort: float | None = None
     link: str = ""
     style: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def accuracy_table(view: View) -> Table:
 
 def artifact_table(view: View) -> Table:
     """What was measured: the artifacts, with their proof of precision."""
-    rows = tuple(_artifact_row(prepared) for prepared in view.study.prepared)
+    rows = tuple(_artifact_row(view, prepared) for prepared in view.study.prepared)
     columns = (
         ("Model", False),
         ("Precision", False),
@@ -206,9 +208,9 @@ def artifact_table(view: View) -> Table:
     return Table("artifacts-table", "The artifacts that were measured.", columns, rows)
 
 
-def _artifact_row(prepared: Prepared) -> tuple[Value, ...]:
+def _artifact_row(view: View, prepared: Prepared) -> tuple[Value, ...]:
     return (
-        Value(prepared.model),
+        Value(prepared.model, id=f"artifact-{view.artifact_id(prepared.model, prepared.precision)}"),
         Value(prepared.precision.upper()),
         Value(f"{prepared.family or '–'} {prepared.version or ''}".strip()),
         _number(bytes_text(prepared.bytes) if prepared.bytes else "–", prepared.bytes),
