@@ -101,7 +101,7 @@ def open_folder(
                 others += 1
     if not names:
         raise CalibrationError(
-            f"The folder {folder} holds no image, and {others} files of other kinds. Images end in "
+            f"The folder {folder} holds no image (files of other kinds: {others}). Images end in "
             f"{', '.join(sorted(SUFFIXES))}.",
             hint="Give a folder of images, a .npy or .npz file, or a list file of image names.",
         )

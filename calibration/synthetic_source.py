@@ -99,7 +99,12 @@ def _is_image(inputs: Sequence[TensorSpec], preprocessing: Preprocessing) -> boo
 
 def _check_fixed(inputs: Sequence[TensorSpec]) -> None:
     for spec in inputs:
-        if not spec.shape or any(isinstance(dim, str) for dim in spec.shape[1:]):
+        if not spec.shape:
+            raise UsageError(
+                f"The input {spec.text} has no batch dimension, and samples come in batches: there is none to make up.",
+                hint="Make this input a constant of the model, if it always has the same value.",
+            )
+        if any(isinstance(dim, str) for dim in spec.shape[1:]):
             raise UsageError(
                 f"Synthetic data for the input {spec.text} need a fixed size in every dimension but the first.",
                 hint="Give real data, or a --preprocess whose crop says the size.",

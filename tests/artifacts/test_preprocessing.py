@@ -58,6 +58,6 @@ def test_json_with_unknown_or_missing_fields_is_refused() -> None:
     value = CAFFE.to_json()
     with pytest.raises(UsageError, match="unknown gamma"):
         Preprocessing.from_json({**value, "gamma": 1})
-    del value["mean"]
-    with pytest.raises(UsageError, match="mean"):
+    del value["mean"], value["crop"]
+    with pytest.raises(UsageError, match=r"it lacks crop, mean\. Its fields"):
         Preprocessing.from_json(value)

@@ -214,7 +214,7 @@ def test_missing_and_empty_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="does not exist"):
         open_images(tmp_path / "nowhere")
     (tmp_path / "readme.md").write_text("x")
-    with pytest.raises(CalibrationError, match="holds no image"):
+    with pytest.raises(CalibrationError, match=r"holds no image \(files of other kinds: 1\)"):
         open_images(tmp_path)
     (tmp_path / "a.png").write_bytes(b"broken")
     with pytest.raises(CalibrationError, match="no usable sample: 1 × not an image"):

@@ -171,3 +171,5 @@ def test_synthetic_values_for_other_inputs() -> None:
     assert not np.array_equal(batch.feeds["a"][0], batch.feeds["a"][1])
     with pytest.raises(UsageError, match="fixed size"):
         open_dataset(DataSpec(synthetic=3), TWO)
+    with pytest.raises(UsageError, match="rate int64 scalar has no batch dimension"):
+        open_dataset(DataSpec(synthetic=3), (TensorSpec("rate", "int64", ()),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from trtkit.errors import UsageError
@@ -88,6 +88,8 @@ class Preprocessing:
         try:
             if unknown := sorted(value.keys() - known):
                 raise TypeError(f"unknown {', '.join(unknown)}")
+            if missing := [field.name for field in fields(cls) if field.default is MISSING and field.name not in value]:
+                raise TypeError(f"it lacks {', '.join(missing)}")
             entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
             return cls(**entries)
         except TypeError as error:
