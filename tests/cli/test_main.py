@@ -22,7 +22,19 @@ from trtkit.cli.main import app, main
 from trtkit.pipeline import ConvertRequest, convert
 from trtkit.stages.export import SourceRequest
 
-COMMANDS = ["convert", "calibrate", "validate", "inspect", "export", "models", "doctor"]
+COMMANDS = [
+    "convert",
+    "calibrate",
+    "validate",
+    "bench",
+    "study",
+    "report",
+    "compare",
+    "inspect",
+    "export",
+    "models",
+    "doctor",
+]
 
 
 def _model(folder: Path) -> Path:
@@ -233,6 +245,24 @@ def test_a_bug_is_not_swallowed(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_reader_that_left_is_141_and_no_bug() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-c", "from trtkit.start import run; run()", "models"]
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(words, stdout=gone, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_stdout_without_the_sign_shows_a_question_mark() -> None:
+    words = [sys.executable, "-c", "from trtkit.start import run; run()", "models"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(words, capture_output=True, env=ascii_only, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"N?3?227?227" in done.stdout
+
+
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), typer.Abort()])
 def test_an_interruption_is_130(
     failure: BaseException, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -270,7 +300,8 @@ def test_help_shows_every_option_whole_at_80_columns(name: str) -> None:
     assert max(map(len, lines)) <= 80
     shown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", done.stdout))
     for parameter, (option, _) in _options(name).items():
-        declared = [d for d in (option.param_decls or ()) if d.startswith("--")]
+        spelled = [*(option.param_decls or ()), option.default]
+        declared = [d for d in spelled if isinstance(d, str) and d.startswith("--")]
         wanted = declared or [f"--{parameter.replace('_', '-')}"]
         assert set(wanted) <= shown, f"{name}: {wanted} is cut or missing"
         assert option.help, f"{name} --{parameter} says nothing"

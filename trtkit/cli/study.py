@@ -37,7 +37,9 @@ def study(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The study's folder.")] = Path("study"),
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Calibrate INT8 and FP8 on these. Default: made-up samples, labelled so."),
+        typer.Option(
+            "--data", metavar="PATH", help="Calibrate INT8 and FP8 on these. Default: made-up samples, labelled so."
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short runs, batch sizes 1,4,8: a page in minutes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the matrix and the estimate, and stop.")] = False,
