@@ -20,7 +20,8 @@ class Pair:
         speedup: how many times as fast the second is: median time between finished batches, first over second.
         speedup_interval: its 95 % bootstrap interval.
         latency_ratio: median latency, second over first, below 1 is better, and ``latency_interval``.
-        noise: smallest change that counts: how far parts of the same run lie apart, as a share.
+        noise: smallest change that counts: how far parts of the same run lie apart, and what other processes took of
+            the processors; a share.
         verdict: ``faster``, ``slower`` or ``no difference``, of the second.
         differs: what is different between the two and allowed to be, sentences: the likely causes.
         first_file, second_file: with all raw samples.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trtkit.artifacts.study import Study
 from trtkit.report.figures.latency import PERCENT, within_budget
 from trtkit.report.numbers import decibels, images, milliseconds, percent, times
-from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, narrower
+from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, narrower, unsteady
 
 __all__ = ["counts_of", "findings_of"]
 
@@ -27,11 +27,25 @@ def counts_of(study: Study) -> list[tuple[int, str]]:
 
 def findings_of(view: View) -> list[tuple[str, str]]:
     """Sentences, each with the anchor of the run it is about."""
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = _disturbed(view)
     for device, name in view.devices[:MOST_DEVICES]:
         for model in view.models:
             found += _of(view, model, device, name)
     return found[:_MOST]
+
+
+def _disturbed(view: View) -> list[tuple[str, str]]:
+    """The first thing to know, where there is reason to know it."""
+    measured = [cell for cell in view.study.cells if cell.run is not None]
+    noted = [cell for cell in measured if unsteady(cell)]
+    if not noted:
+        return []
+    ids = [note for cell in noted for note in unsteady(cell)]
+    shown = ", ".join(f"{note} {ids.count(note)}" for note in dict.fromkeys(ids))
+    text = (
+        f"{len(noted)} of {len(measured)} runs were disturbed or unsteady ({shown}): read them with care, or run again"
+    )
+    return [(f"{text} on a quiet machine. They carry a †.", "#results")]
 
 
 def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]:
@@ -45,7 +59,9 @@ def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]
     for base in ("fp32", "tf32"):
         ratio = view.speedup(top, base) if narrower(top.spec.precision, base) else None
         if ratio is not None:
-            shares.append(f"{times(ratio)} {base.upper()} at the same batch")
+            below = view.base(top, base)
+            mark = " †" if below is not None and unsteady(below) else ""
+            shares.append(f"{times(ratio)} {base.upper()}{mark} at the same batch")
     if top.run.fraction_of_peak is not None:
         shares.append(f"{percent(top.run.fraction_of_peak)} of the peak")
     prepared = view.artifacts.get((model, top.spec.precision))
@@ -53,7 +69,8 @@ def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]
         accuracy = prepared.accuracy
         noise = "equal scores" if accuracy.exact else f"{decibels(accuracy.sqnr_db)} signal to noise"
         shares.append(f"{noise} against FP32{' on made-up data' if accuracy.synthetic else ''}")
-    found = [(f"{text} ({', '.join(shares)})." if shares else f"{text}.", anchor(top))]
+    dagger = " †" if unsteady(top) else ""
+    found = [(f"{text}{dagger} ({', '.join(shares)})." if shares else f"{text}{dagger}.", anchor(top))]
     budget = view.study.plan.latency_budget_ms
     if budget is not None:
         cells = tuple(cell for p in view.precisions for cell in view.line(model, p, device))

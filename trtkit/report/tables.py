@@ -73,6 +73,7 @@ def run_table(view: View) -> Table:
         ("images/J", True),
         ("SQNR dB", True),
         ("Verdict", False),
+        ("Notes", False),
     )
     rows = tuple(_run_row(view, cell) for cell in view.study.cells)
     return Table("runs", "Every cell of the study; each throughput leads to its run.", columns, rows, len(rows) > 12)
@@ -117,6 +118,7 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
         if accuracy and (accuracy.exact or accuracy.sqnr_db is not None)
         else _number("–", None),
         verdict,
+        Value(", ".join(note.id for note in run.verdict.notes) if run and run.verdict.notes else "–"),
     )
 
 

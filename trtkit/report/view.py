@@ -11,7 +11,7 @@ from trtkit.artifacts.study_cell import Cell, Prepared
 from trtkit.artifacts.study_plan import slug
 from trtkit.report.published import Reference
 
-__all__ = ["MOST_DEVICES", "MOST_MODELS", "View", "anchor", "narrower", "order_of_precision"]
+__all__ = ["MOST_DEVICES", "MOST_MODELS", "View", "anchor", "narrower", "order_of_precision", "unsteady"]
 
 MOST_MODELS = 4
 """Figures are drawn for this many models; the tables have all."""
@@ -21,7 +21,15 @@ MOST_DEVICES = 3
 
 _PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
 
+_UNSTEADY = ("shared-cpu", "clock-moved", "power-capped", "unstable", "few-samples", "not-confident", "warm-up-cut")
+
 Key = tuple[str, str, str, str]
+
+
+def unsteady(cell: Cell) -> tuple[str, ...]:
+    """Notes of a run that say that its number, though valid, may come out otherwise next time."""
+    notes = cell.run.verdict.notes if cell.run is not None else ()
+    return tuple(note.id for note in notes if note.id in _UNSTEADY)
 
 
 def anchor(cell: Cell) -> str:
@@ -139,9 +147,14 @@ class View:
 
     def speedup(self, cell: Cell, base: str) -> float | None:
         """Over another precision in an otherwise equal run; ``None`` unless both are valid."""
-        other = self.lines.get((cell.spec.model, base, cell.spec.device, cell.spec.mode), ())
-        below = next((c.images_per_s for c in other if c.spec.batch == cell.spec.batch and c.valid), None)
+        other = self.base(cell, base)
+        below = other.images_per_s if other is not None else None
         return cell.images_per_s / below if cell.valid and cell.images_per_s and below else None
+
+    def base(self, cell: Cell, base: str) -> Cell | None:
+        """The valid run in another precision that is alike in all else; ``None`` without one."""
+        other = self.lines.get((cell.spec.model, base, cell.spec.device, cell.spec.mode), ())
+        return next((c for c in other if c.spec.batch == cell.spec.batch and c.valid), None)
 
 
 def fastest(cells: Sequence[Cell]) -> Cell | None:

@@ -184,7 +184,9 @@ def _pair(what: str, first: _Entry, second: _Entry, floor: float) -> Pair:
     latency, latency_interval = stats.ratio_interval(
         second.result.timeline.column("latency_ms").tolist(), first.result.timeline.column("latency_ms").tolist()
     )
-    noise = max(floor, 2 * math.hypot(noise_of(before), noise_of(after)))
+    # What other processes took of the processors may come and go, so no change below it says anything.
+    shared = [entry.result.conditions.foreign_cpu or 0.0 for entry in (first, second)]
+    noise = max(floor, *shared, 2 * math.hypot(noise_of(before), noise_of(after)))
     verdict: Literal["faster", "slower", "no difference"] = "no difference"
     if abs(speedup - 1) > noise and not interval[0] <= 1 <= interval[1]:
         verdict = "faster" if speedup > 1 else "slower"

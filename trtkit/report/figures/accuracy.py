@@ -25,7 +25,9 @@ def draw_accuracy(view: View) -> list[style.Drawing | style.Empty]:
             text = f"{'equal' if accuracy.exact else decibels(accuracy.sqnr_db)}{top1}{made_up}"
             link = f"#artifact-{view.artifact_id(model, precision)}"
             colour = style.colour(precision)
-            noise.append(Bar(model, precision.upper(), accuracy.sqnr_db, text, colour, "measured", link))
+            noise.append(
+                Bar(style.label(model, 26), precision.upper(), accuracy.sqnr_db, text, colour, "measured", link)
+            )
             speed.append(_speed(view, model, precision))
     if not noise:
         why = "No precision but the source's own was compared with it: validation says why in the table of artifacts."
@@ -54,5 +56,5 @@ def _speed(view: View, model: str, precision: str) -> Bar:
         ratio = view.speedup(cell, "fp32") if cell is not None else None
         if cell is not None and ratio is not None:
             colour = style.colour(precision)
-            return Bar(model, precision.upper(), ratio, times(ratio), colour, "measured", anchor(cell))
-    return Bar(model, precision.upper(), None, "no valid pair", style.colour(precision), "missing")
+            return Bar(style.label(model, 26), precision.upper(), ratio, times(ratio), colour, "measured", anchor(cell))
+    return Bar(style.label(model, 26), precision.upper(), None, "no valid pair", style.colour(precision), "missing")

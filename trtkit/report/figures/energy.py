@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trtkit.report import style
 from trtkit.report.figures.bars import draw
-from trtkit.report.figures.throughput import bar_of
+from trtkit.report.figures.throughput import bar_of, dagger
 from trtkit.report.numbers import images, significant
 from trtkit.report.view import MOST_DEVICES, MOST_MODELS, View
 
@@ -34,7 +34,8 @@ def draw_energy(view: View) -> list[style.Drawing | style.Empty]:
                     draw(f"{title}: {name}", bars, "mJ for each image (board power, less is better)"),
                     f"energy-{number + 1}",
                     f"{title}: {name}",
-                    f"Mean board power during the run over throughput, mode {view.mode}; without the host's.",
+                    f"Mean board power during the run over throughput, mode {view.mode}; the host's is not in it."
+                    f"{dagger(bars)}",
                 )
             )
     names = ", ".join(name for _, name in view.devices) or "the device"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trtkit.report import style
 from trtkit.report.figures.bars import draw
-from trtkit.report.figures.throughput import bar_of
+from trtkit.report.figures.throughput import bar_of, dagger
 from trtkit.report.numbers import images, percent
 from trtkit.report.view import MOST_DEVICES, MOST_MODELS, View
 
@@ -40,7 +40,7 @@ def draw_peak(view: View) -> list[style.Drawing | style.Empty]:
                     "Two operations for each multiply-accumulate of the model, at the batch size that comes closest. "
                     "The peak is theoretical, of a processor it is the measured rate of matrix products (Table 2). "
                     "Networks like these reach 10 to 70 %; far less is bound by something else than arithmetic, and "
-                    "more than 100 % is a bug, so such a run is INVALID.",
+                    f"more than 100 % is a bug, so such a run is INVALID.{dagger(bars)}",
                 )
             )
     names = ", ".join(name for _, name in view.devices) or "the device"

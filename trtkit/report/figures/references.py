@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trtkit.report import style
 from trtkit.report.figures.bars import Bar, draw
-from trtkit.report.figures.throughput import bar_of
+from trtkit.report.figures.throughput import bar_of, dagger
 from trtkit.report.numbers import images
 from trtkit.report.view import MOST_MODELS, View
 
@@ -42,6 +42,7 @@ def draw_references(view: View) -> list[style.Drawing | style.Empty]:
         caption = f"Filled: measured here, mode {view.mode}, one device. "
         if published:
             caption += f"Hollow: published in {cited}, with another tool, and never mixed with measurements. "
+        caption = f"{caption.rstrip()}{dagger(measured)}"
         drawn.append(
             style.Drawing.of(
                 draw(f"{title}: {style.label(model, 40)}", [*hollow, *measured], "images/s", room=0.4),

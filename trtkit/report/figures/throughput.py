@@ -6,9 +6,9 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.report import style
 from trtkit.report.figures.bars import Bar, draw
 from trtkit.report.numbers import images, times
-from trtkit.report.view import MOST_DEVICES, MOST_MODELS, View, anchor, narrower
+from trtkit.report.view import MOST_DEVICES, MOST_MODELS, View, anchor, narrower, unsteady
 
-__all__ = ["bar_of", "draw_throughput", "why_missing"]
+__all__ = ["bar_of", "dagger", "draw_throughput", "why_missing"]
 
 _KINDS = {
     "device_memory": "device memory",
@@ -38,10 +38,17 @@ def bar_of(group: str, name: str, cell: Cell | None, text: str, *, value: float 
         return Bar(group, name, None, why_missing(cell), style.colour(precision), "missing", link)
     value = cell.images_per_s if value is None else value
     if cell.valid:
+        text = f"{text} †" if unsteady(cell) else text
         return Bar(group, name, value, text, style.colour(precision), "measured", anchor(cell))
     reasons = cell.run.verdict.reasons if cell.run else ()
     why = f" ({reasons[0].id})" if reasons else ""
     return Bar(group, name, value, f"{images(value)} INVALID{why}", style.colour(precision), "invalid", anchor(cell))
+
+
+def dagger(bars: list[Bar]) -> str:
+    """What the dagger behind a number means, if there is one."""
+    told = " † disturbed or unsteady: such a number may come out otherwise next time; its run says why."
+    return told if any(bar.text.endswith("†") for bar in bars) else ""
 
 
 def draw_throughput(view: View) -> list[style.Drawing | style.Empty]:
@@ -60,7 +67,7 @@ def draw_throughput(view: View) -> list[style.Drawing | style.Empty]:
                     f"{title}: {name}",
                     f"Mode {view.mode}, one device, at the largest batch size that most precisions were measured at. "
                     "Speed-ups compare runs that differ in nothing but the precision; FP32 and TF32 are different "
-                    f"bases.{rest}",
+                    f"bases.{rest}{dagger(bars)}",
                 )
             )
     return drawn or [style.Empty("throughput", title, "No run has a number yet. Run trtkit study again: it resumes.")]
