@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from trtkit.graph.placement import Placement
 
-__all__ = ["CalibrateRequest", "calibrate", "measure"]
+__all__ = ["CalibrateRequest", "calibrate", "keep_float", "measure"]
 
 _POOR_DB = 10.0  # a tenth of the scores' power is error
 
@@ -73,7 +73,7 @@ def calibrate(
     if reached is not None and reached < _POOR_DB and not data["synthetic"]:
         run.warn(
             f"{chosen} reaches {reached:.1f} dB on held-out samples: below {_POOR_DB:.0f} dB the scores are hardly "
-            "those of the float model. Try --method all, keep nodes float with --exclude, or use fp16"
+            f"those of the float model. Try --method all, {keep_float(model, placement)}, or use fp16"
         )
     return CalibrationReport(
         methods=results,
@@ -89,6 +89,22 @@ def calibrate(
         timings_s={**run.timings_s, "inference": found["inference_s"], "statistics": found["statistics_s"]},
         peak_rss_bytes=max(run.peaks, default=None),
     )
+
+
+def keep_float(model: onnx.ModelProto, placement: Placement) -> str:
+    """What to keep float first: depthwise convolutions, whose input has one scale for channels of unequal range."""
+    taken = {decision.node for decision in placement.decisions if decision.quantized}
+    dims = {constant.name: tuple(constant.dims) for constant in model.graph.initializer}
+    depthwise = sum(
+        node.name in taken
+        and dims.get(node.input[1], (0, 0))[1] == 1
+        and any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    )
+    if not depthwise:
+        return "keep nodes float with --exclude"
+    return f'keep depthwise convolutions ({depthwise}) float with a --recipe FILE of {{"smallest_channels": 2}}'
 
 
 def measure(
