@@ -88,6 +88,9 @@ def test_without_a_gpu_it_builds_for_four_targets() -> None:
     assert can.targets == tuple(sorted(can.targets, key=lambda target: tuple(map(int, target.split(".")))))
     assert {"7.5", *ALL} <= set(can.targets)
     assert can.default_targets == ALL, "7.5 has no FP32 matrix product"
+    assert can.targets_for("int8", ()) == ()  # the default ones, all of them
+    with pytest.raises(UsageError, match=r"has no INT8 for compute capability 7\.5: 8\.0 is the first"):
+        can.targets_for("int8", ("7.5", "8.6"))
     never = {"timing_cache", "version_compatible", "hardware_compatibility"}
     assert set(can.refused) == never | {"refit", "strip_weights"}  # the last two need a GPU that it can use
 

@@ -160,7 +160,7 @@ def test_default_targets_without_fp8_are_left_out_and_asked_ones_refused() -> No
     can = Capabilities("rtx", "1.7", lowest_targets={"fp8": "8.9"}, targets=usual, default_targets=usual)
     assert can.targets_for("fp8", ()) == ("8.9", "12.0")
     assert can.targets_for("int8", ()) == ()
-    with pytest.raises(UsageError, match=r"8\.6 has no FP8 hardware: 8\.9 is the first"):
+    with pytest.raises(UsageError, match=r"rtx 1\.7 has no FP8 for compute capability 8\.6: 8\.9 is the first"):
         can.targets_for("fp8", ("8.6", "8.9"))
 
 

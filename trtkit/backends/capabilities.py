@@ -44,7 +44,7 @@ class Capabilities:
         refused_precisions: precisions that this version cannot build (``int8`` → the reason).
         refused_exports: what cannot be shown of an engine: ``profile``, ``layer_info``, or with ``@cuda`` behind it for
             that kind of device alone → the reason.
-        lowest_targets: the lowest compute capability that has a data type in hardware (``fp8`` → ``8.9``).
+        lowest_targets: the lowest compute capability that a data type runs on in this family (``fp8`` → ``8.9``).
         targets: compute capabilities that can be built for without such a GPU, lowest first.
         default_targets: the targets used when none is asked for (``("current",)``: the GPU of this machine).
         suffix: of the family's artifact, ``.plan`` or ``.onnx``.
@@ -133,14 +133,14 @@ class Capabilities:
             )
 
     def targets_for(self, precision: str, asked: tuple[str, ...]) -> tuple[str, ...]:
-        """The targets to build for: those asked for, or the default ones that have the precision in hardware.
+        """The targets to build for: those asked for, or the default ones that have the precision.
 
         Args:
             precision: ``fp32``, ``tf32``, ``fp16``, ``int8``, ``fp8``.
             asked: ``--compute-capability``; empty for the default.
 
         Raises:
-            UsageError: this version of the family cannot build the precision, or a target has no hardware for it.
+            UsageError: this version of the family cannot build the precision, or a target does not have it.
         """
         if precision in self.refused_precisions:
             raise UsageError(
@@ -156,7 +156,8 @@ class Capabilities:
         if lacking and (asked or len(lacking) == len(wanted)):
             named = ", ".join(f"{here} (the GPU here)" if target == "current" else target for target in lacking)
             raise UsageError(
-                f"Compute capability {named} has no {precision.upper()} hardware: {lowest} is the first that has.",
+                f"{self.family} {self.version} has no {precision.upper()} for compute capability {named}: {lowest} is "
+                "the first with it.",
                 hint=f"Give targets from {lowest} up with --compute-capability, or choose another --precision.",
             )
         return tuple(target for target in wanted if target not in lacking) if lacking else asked

@@ -63,7 +63,8 @@ class TrtRtxBackend(TrtBackend):
             way_out=way_out,
             refused=refused,
             refused_precisions={} if release >= _FIRST_WITH_INT8 else {"int8": _NO_INT8},
-            lowest_targets={"fp8": "8.9"},
+            # For 7.5 version 1.7 builds INT8 plans without a word, and every convolution in them is float.
+            lowest_targets={"int8": "8.0", "fp8": "8.9"},
             targets=targets,
             # 7.5 is left out of the default: it has no FP32 matrix product there.
             default_targets=("current",) if usable else tuple(t for t in targets if t in ("8.0", "8.6", "8.9", "12.0")),
