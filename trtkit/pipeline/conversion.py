@@ -25,6 +25,7 @@ from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, lower_quantized
 from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult, check_limits
 from trtkit.pipeline.rewriting import Rewriting, check_asked, check_replayed, replaying, rewritten, target_of
+from trtkit.pipeline.tuning import tuned
 from trtkit.stages.adopt import adopt
 from trtkit.stages.build import build
 from trtkit.stages.cast import cast
@@ -154,6 +155,8 @@ def _rewritten(
         check_replayed(made_behind, exported)
         return exported
     how = Rewriting(request.rewrite or "safe", target, request.precision)
+    if how.asked == "auto":
+        how = tuned(exported, how, can, options.profile, scratch, request.rewrite_seconds, listener)
     return rewritten(exported, how, options.profile, scratch, listener)
 
 

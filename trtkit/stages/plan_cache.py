@@ -73,19 +73,26 @@ class PlanCache:
         """Where TensorRT-RTX keeps the just-in-time kernels of one plan on one device."""
         return self._file("runtime", label, identity, ".bin")
 
-    def remembered(self, label: str, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The spot check that an earlier run made of the same artifact, device and version; ``None`` without one."""
+    def remembered(self, label: str, identity: Mapping[str, Any], *, kind: str = "checks") -> dict[str, Any] | None:
+        """What an earlier run found about the same artifact, device and version; ``None`` if nothing.
+
+        Args:
+            label, identity: as for :meth:`entry`.
+            kind: ``checks`` for spot checks, ``rewrites`` for contests of rewritten graphs.
+        """
         with contextlib.suppress(PlanError):
-            return read_json(self._file("checks", label, identity, ".json"))
+            return read_json(self._file(kind, label, identity, ".json"))
         return None
 
-    def remember(self, label: str, identity: Mapping[str, Any], check: Mapping[str, Any]) -> None:
-        """Keep a spot check.
+    def remember(
+        self, label: str, identity: Mapping[str, Any], found: Mapping[str, Any], *, kind: str = "checks"
+    ) -> None:
+        """Keep what was found.
 
         Raises:
             UsageError: the cache cannot be written.
         """
-        write_json(self._file("checks", label, identity, ".json"), dict(check))
+        write_json(self._file(kind, label, identity, ".json"), dict(found))
 
     def _file(self, kind: str, label: str, identity: Mapping[str, Any], suffix: str) -> Path:
         folder = self.root / kind
