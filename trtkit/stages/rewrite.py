@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RewriteOptions", "rewrite", "rewrite_model"]
 
-_BATCHES = (1, 2, 5)
+_BATCHES = (1, 3)
 
 OnEvent = Callable[[Progress | Log], None]
 
@@ -35,7 +35,7 @@ class RewriteOptions:
         asked: what the user wrote (``safe``, ``auto``, names), for the report.
         only: rewrite → names of anchors where it is applied, as in :attr:`RewriteReport.replay`; a rewrite that is
             missing there is applied wherever it fits.
-        profile: shapes of the samples; ``None`` takes the model's fixed ones and batches of 1, 2 and 5.
+        profile: shapes of the samples; ``None`` takes the model's fixed ones and batches of 1 and 3.
         input_std, seed: of the seeded inputs.
         data: an .npz file with one batch of real inputs, an array for every input.
         preprocessing: the normalisation that ``uint8_nhwc_input`` moves into the graph.
