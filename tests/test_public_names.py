@@ -33,14 +33,31 @@ PUBLIC = {
     "TrtkitError",
     "UsageError",
     "__version__",
+    "StudyRequest",
+    "StudyResult",
     "bench",
+    "compare",
+    "study",
     "calibrate",
     "convert",
     "examine",
     "inspect",
     "validate_plan",
 }
-HEAVY = {"numpy", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "polygraphy", "cuda", "pynvml", "PIL", "ml_dtypes"}
+HEAVY = {
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "tensorrt",
+    "tensorrt_rtx",
+    "polygraphy",
+    "cuda",
+    "pynvml",
+    "PIL",
+    "ml_dtypes",
+    "matplotlib",
+    "jinja2",
+}
 
 
 def _fresh(code: str) -> str:
@@ -106,7 +123,16 @@ def test_import_trtkit_is_light_and_quick() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["convert", "--help"], ["calibrate", "--help"], ["bench", "--help"]]
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["study", "--help"],
+        ["compare", "--help"],
+        ["convert", "--help"],
+        ["calibrate", "--help"],
+        ["bench", "--help"],
+    ],
 )
 def test_help_is_light(words: list[str]) -> None:
     loaded = _loaded_after(f"from trtkit.cli.main import main; assert main({words!r}) == 0")

@@ -64,7 +64,22 @@ def test_files_of_the_repository_that_the_text_names_exist() -> None:
     assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("command", ["bench", "calibrate", "convert", "validate", "inspect", "export", "models", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bench",
+        "study",
+        "report",
+        "compare",
+        "calibrate",
+        "convert",
+        "validate",
+        "inspect",
+        "export",
+        "models",
+        "doctor",
+    ],
+)
 def test_help_cuts_no_option_short_on_a_narrow_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

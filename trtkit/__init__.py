@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from trtkit.pipeline.benchmark import bench
     from trtkit.pipeline.calibration import CalibrationRequest, CalibrationResult, calibrate
     from trtkit.pipeline.quantization import Quantization
+    from trtkit.pipeline.study import StudyResult, study
+    from trtkit.pipeline.study_request import StudyRequest
+    from trtkit.stages.compare import compare
     from trtkit.stages.doctor import examine
     from trtkit.stages.export import SourceRequest
     from trtkit.stages.inspect import inspect
@@ -59,7 +62,11 @@ _HOMES = {
     "SourceRequest": "trtkit.stages.export",
     "TrtkitError": "trtkit.errors",
     "UsageError": "trtkit.errors",
+    "StudyRequest": "trtkit.pipeline.study_request",
+    "StudyResult": "trtkit.pipeline.study",
     "bench": "trtkit.pipeline.benchmark",
+    "compare": "trtkit.stages.compare",
+    "study": "trtkit.pipeline.study",
     "calibrate": "trtkit.pipeline.calibration",
     "convert": "trtkit.pipeline",
     "examine": "trtkit.stages.doctor",
@@ -85,14 +92,18 @@ __all__ = [
     "Quantization",
     "RunError",
     "SourceRequest",
+    "StudyRequest",
+    "StudyResult",
     "TrtkitError",
     "UsageError",
     "__version__",
     "bench",
     "calibrate",
+    "compare",
     "convert",
     "examine",
     "inspect",
+    "study",
     "validate_plan",
 ]
 
