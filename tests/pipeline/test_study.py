@@ -18,11 +18,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.report.studies import bench_result
 from trtkit.artifacts.files import write_json
+from trtkit.artifacts.finding import Finding
+from trtkit.artifacts.scale import ALONE, TOGETHER, Phase, ScaleResult, Share
 from trtkit.artifacts.study import Study
 from trtkit.artifacts.sweep import Attempt, Sweep
 from trtkit.errors import RunError, UsageError
 from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult, Run
 from trtkit.pipeline.listener import Listener
+from trtkit.pipeline.scaling import Scaled, ScalingRequest
 from trtkit.pipeline.study import study
 from trtkit.pipeline.study_request import StudyRequest, estimate, plan_of
 
@@ -148,6 +151,30 @@ def test_a_ladder_leaves_its_steps_and_its_end(model: Path, tmp_path: Path) -> N
     again = Scripted()
     assert study(request_for(model, tmp_path, batches=(1, None), sweep_limit=64), run=again).study.cells
     assert again.asked == []
+
+
+def test_devices_at_work_together(model: Path, tmp_path: Path) -> None:
+    def together(asked: ScalingRequest, listener: Listener) -> tuple[Scaled, ...]:
+        assert asked.bench.devices == "cpu:0/2,cpu:1/2" and asked.bench.batches == (2,)
+        shares = []
+        for number, ms in enumerate((4.0, 5.0)):
+            result = bench_result("small", "fp32", 2, device=f"cpu:{number}/2", iteration_ms=ms, spread=0, count=100)
+            phases = {name: Phase(name, 100.0, 0.2, result) for name in (TOGETHER, *ALONE)}
+            shares.append(Share(f"cpu:{number}/2", "CPU", "here", 0, phases))
+        found = ScaleResult(tuple(shares), findings=(Finding("slow", "cpu:1/2 is 20% slow", "Look at it."),))
+        file = asked.bench.output / "x.scale.json"
+        write_json(file, found.to_json())
+        return (Scaled(found, file),)
+
+    wanted = request_for(model, tmp_path, devices="cpu*2")
+    cells = study(wanted, run=Scripted(), together=together).study.cells
+    assert [cell.spec.device for cell in cells] == ["cpu:0/2"] * 2 + ["cpu:1/2"] * 2 + ["cpu:0/2+cpu:1/2"]
+    scaling = cells[-1].scaling
+    assert scaling is not None and scaling.total_images_per_s == pytest.approx(2 / 4e-3 + 2 / 5e-3)
+    assert scaling.efficiency == pytest.approx(1.0) and scaling.cause == "cpu:1/2 is 20% slow"
+    assert scaling.file == Path(scaling.file).as_posix() and (tmp_path / "study" / scaling.file).exists()
+    page = (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+    assert "figure-scaling-1" in page and "cpu:1/2 is 20% slow." in page
 
 
 def test_a_kill_loses_the_cell_in_flight_at_most(model: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from trtkit.errors import UsageError
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.benchmark import bench
 from trtkit.pipeline.listener import Listener, Silence
-from trtkit.pipeline.study_cells import Bench, measure
+from trtkit.pipeline.scaling import scale
+from trtkit.pipeline.study_cells import Bench, Scale, measure
 from trtkit.pipeline.study_prepare import prepare
 from trtkit.pipeline.study_request import Estimate, StudyRequest, estimate, plan_of
 from trtkit.worker import Log, Progress
@@ -68,6 +69,7 @@ def study(
     announce: Callable[[StudyPlan, Estimate], None] | None = None,
     look: Callable[[str, str | None], tuple[tuple[Target, ...], str]] = targets,
     run: Bench = bench,
+    together: Scale = scale,
 ) -> StudyResult:
     """Run a study, or go on with one: finished cells of the same folder are kept, failed ones are tried again.
 
@@ -76,7 +78,7 @@ def study(
         listener: is told what goes on; ``None`` for silence.
         announce: is told the matrix and the estimate before anything is run.
         look: finds who executes on which device.
-        run: makes the measurements.
+        run: makes the measurements of one device, and ``together`` those of several.
 
     Raises:
         UsageError: the request contradicts itself, or the folder holds a study under other conditions.
@@ -103,7 +105,7 @@ def study(
                 request, plan, family, spec.model, spec.precision, told, on_cpu=spec.device.startswith("cpu")
             )
             state = state.with_prepared(made)
-        state = state.with_cells(*measure(request, plan, spec, made, told, run))
+        state = state.with_cells(*measure(request, plan, spec, made, told, run, together))
         state.write(request.output)
     told.prefix = ""
     told.stage("Drawing the page")

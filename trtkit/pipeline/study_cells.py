@@ -9,7 +9,7 @@ from pathlib import Path
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.run_record import RunRecord
-from trtkit.artifacts.study_cell import Cell, Prepared
+from trtkit.artifacts.study_cell import Cell, Prepared, Scaling
 from trtkit.artifacts.study_plan import CellSpec, StudyPlan, slug
 from trtkit.artifacts.sweep import Sweep
 from trtkit.errors import BackendUnavailableError, TrtkitError, UsageError
@@ -18,20 +18,30 @@ from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult
 from trtkit.pipeline.benchmark import bench
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.request import QUANTIZED
+from trtkit.pipeline.scaling import Scaled, ScalingRequest, scale
 from trtkit.pipeline.study_request import StudyRequest
 from trtkit.stages.export import SourceRequest
 
-__all__ = ["RUNS", "Bench", "measure"]
+__all__ = ["RUNS", "Bench", "Scale", "measure"]
 
 RUNS = "runs"
 """Name of the folder of raw samples inside a study's folder."""
+
+Scale = Callable[[ScalingRequest, Listener], tuple[Scaled, ...]]
+"""The same for several devices at a time: :func:`trtkit.pipeline.scaling.scale`, or a stand-in."""
 
 Bench = Callable[[BenchmarkRequest, Listener], BenchmarkResult]
 """Makes measurements: :func:`trtkit.pipeline.benchmark.bench`, or a test's stand-in."""
 
 
 def measure(
-    request: StudyRequest, plan: StudyPlan, spec: CellSpec, prepared: Prepared, listener: Listener, run: Bench = bench
+    request: StudyRequest,
+    plan: StudyPlan,
+    spec: CellSpec,
+    prepared: Prepared,
+    listener: Listener,
+    run: Bench = bench,
+    together: Scale = scale,
 ) -> tuple[Cell, ...]:
     """Measure a cell; the first one returned is ``spec``'s own, the others are a ladder's steps.
 
@@ -39,13 +49,12 @@ def measure(
     """
     if prepared.status != "done":
         return (Cell(spec, prepared.status, prepared.reason),)
-    if spec.count > 1:
-        why = "Several devices at work together are not measured by this version of trtkit study."
-        return (Cell(spec, "gap", why),)
     if spec.mode != "compute" and spec.device.startswith("cpu"):
         return (Cell(spec, "gap", f"There is no mode {spec.mode} on a CPU: nothing is copied, and nothing captured."),)
     asked = _asked(request, plan, spec, prepared)
     try:
+        if spec.count > 1:
+            return (_together(request, spec, together(ScalingRequest(asked), listener)[0]),)
         found = run(asked, listener)
     except (UsageError, BackendUnavailableError) as error:
         return (Cell(spec, "gap", f"{error.message} {error.hint}"),)
@@ -71,14 +80,14 @@ def _asked(request: StudyRequest, plan: StudyPlan, spec: CellSpec, prepared: Pre
     return BenchmarkRequest(
         source=source,
         family=prepared.family or "auto",
-        devices=spec.device,
+        devices=spec.device.replace("+", ","),
         precisions=precisions,
         batches=() if spec.batch is None else (spec.batch,),
         ladder=spec.batch is None,
         modes=(spec.mode,),
         settings=dict(plan.settings),
         sweep_limit=request.sweep_limit if spec.batch is None else None,
-        output=request.output / RUNS / slug(spec.model),
+        output=request.output / RUNS / slug(spec.model) / (f"together-{spec.count}" if spec.count > 1 else ""),
         force=request.force,
         command=request.command,
     )
@@ -103,6 +112,31 @@ def _done(request: StudyRequest, spec: CellSpec, result: BenchResult, file: Path
     record = RunRecord.of(replace(result, subject=subject), file.relative_to(request.output).as_posix())
     settings: BenchSettings = result.settings
     return Cell(replace(spec, batch=settings.batch), "done", run=record)
+
+
+def _together(request: StudyRequest, spec: CellSpec, found: Scaled) -> Cell:
+    """A cell of several devices: rates in the window that all shared, and alone in the same run."""
+    result = found.result
+    total = result.total_images_per_s
+    if total is None:
+        return Cell(spec, "failed", result.problem or "A device gave no measurement.", "other")
+    phases = [phase for share in result.shares for phase in share.phases.values()]
+    reasons = [finding.text for phase in phases for finding in phase.result.verdict.reasons]
+    scaling = Scaling(
+        total_images_per_s=total,
+        together={result.label(share): share.together_images_per_s or 0.0 for share in result.shares},
+        alone={
+            result.label(share): share.alone_images_per_s
+            for share in result.shares
+            if share.alone_images_per_s is not None
+        },
+        efficiency=result.efficiency,
+        cause=" ".join(finding.text.rstrip(".") + "." for finding in result.findings).rstrip(".") or None,
+        file=found.file.relative_to(request.output).as_posix(),
+        valid=result.valid,
+        reasons=tuple(dict.fromkeys(reasons)),
+    )
+    return Cell(spec, "done", scaling=scaling)
 
 
 def _ladder(spec: CellSpec, sweep: Sweep | None, cells: list[Cell]) -> Cell:
