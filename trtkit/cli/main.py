@@ -12,7 +12,20 @@ from typing import Annotated, Any
 import typer
 
 from trtkit import __version__
-from trtkit.cli import bench, calibrate, compare, convert, doctor, export, inspect, models, report, study, validate
+from trtkit.cli import (
+    bench,
+    calibrate,
+    compare,
+    convert,
+    doctor,
+    export,
+    inspect,
+    models,
+    optimize,
+    report,
+    study,
+    validate,
+)
 from trtkit.errors import EXIT_INTERRUPTED, EXIT_READER_LEFT, RunError, TrtkitError, UsageError
 
 # Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
@@ -33,6 +46,7 @@ app = typer.Typer(
 
 app.command()(convert.convert)
 app.command()(calibrate.calibrate)
+app.command()(optimize.optimize)
 app.command()(validate.validate)
 app.command()(bench.bench)
 app.command()(study.study)
@@ -87,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_READER_LEFT
     except (typer.Abort, KeyboardInterrupt):
         result = EXIT_INTERRUPTED
-    if result == EXIT_INTERRUPTED:
+    if result == EXIT_INTERRUPTED and not _later_rank():
         print("interrupted: nothing half-written was left behind", file=sys.stderr)
     return result if isinstance(result, int) else 0
 
@@ -95,8 +109,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _refuse(error: TrtkitError, *, as_json: bool) -> int:
     from trtkit.cli.console import show_error
 
-    if as_json:
+    if as_json and not _later_rank():
         document = {key: value for key, value in error.to_wire().items() if key != "log"}
         print(json.dumps({"error": {**document, "exit_code": error.exit_code}}))
     show_error(error)
     return error.exit_code
+
+
+def _later_rank() -> bool:
+    """Whether a launcher started this process as another rank than 0: rank 0 speaks for all."""
+    from trtkit.ranks import find
+
+    try:
+        return find().rank > 0
+    except UsageError:
+        return False

@@ -47,6 +47,7 @@ class Rewriting:
         gains: what was measured of each of them (name → entry without sites), beside what the table remembers.
         only: rewrite → anchors, of a replay.
         interface: whether rewrites that change inputs or outputs may be named.
+        data: an .npz file with one batch of real inputs, for the check.
     """
 
     asked: str
@@ -57,6 +58,7 @@ class Rewriting:
     gains: Mapping[str, AppliedRewrite] = field(default_factory=dict)
     only: Mapping[str, tuple[str, ...]] | None = None
     interface: bool = False
+    data: Path | None = None
 
 
 def target_of(can: Capabilities) -> str:
@@ -135,7 +137,7 @@ def rewritten(
     names = how.names if how.names is not None else listed if listed is not None else _safe(how.target)
     folder = scratch / "rewriting"
     folder.mkdir(parents=True)
-    options = RewriteOptions(names, how.asked, how.only, profile, exported.source.input_std)
+    options = RewriteOptions(names, how.asked, how.only, profile, exported.source.input_std, data=how.data)
     options = replace(options, preprocessing=_pixels(exported) if how.interface else None)
     listener.stage(f"Rewriting {exported.source.name}")
     try:

@@ -97,7 +97,7 @@ def _entries(found: Found, place: Place) -> dict[str, AppliedRewrite]:
         entries[name] = AppliedRewrite(name, (), None, None, True, None, result.gain, result.interval, place.text)
     for name, lost in found.refused.items():
         if isinstance(lost, Contest):
-            reason = f"no gain: {lost.text} × as fast with {place.text}"
+            reason = f"no gain: {lost.text} × as fast"
             entry = AppliedRewrite(name, (), None, None, False, reason, lost.gain, lost.interval, place.text)
         else:
             entry = AppliedRewrite(name, (), None, None, False, f"it could not be measured: {lost}")
