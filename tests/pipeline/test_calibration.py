@@ -19,7 +19,7 @@ from tests.pipeline.small_calibration import Notes, int8, request, write_net
 from trtkit.artifacts.calibration_report import CalibrationReport
 from trtkit.artifacts.calibration_table import CalibrationTable, TensorRange
 from trtkit.artifacts.model import TensorSpec
-from trtkit.errors import UsageError
+from trtkit.errors import CalibrationError, UsageError
 from trtkit.pipeline.calibration import CalibrationRequest, CalibrationResult, calibrate, explain
 from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.listener import Silence
@@ -179,6 +179,18 @@ def test_a_tensor_that_is_always_zero_is_named(folder: Path) -> None:
     assert made.table.amax["reduce_relu"] == 0
     assert any("reduce_relu was zero in every sample" in text for text in notes.texts)
     onnx.checker.check_model(str(made.onnx.path), full_check=True)
+
+
+def test_a_checkpoint_that_cannot_be_used_is_not_recommended(folder: Path) -> None:
+    wanted = request(folder, "damaged", resume=True)
+    wanted.output.mkdir()
+    checkpoint_path(wanted.output, "net").write_bytes(b"no checkpoint")
+    (wanted.output / ".net.calibration.partial.0a1b2c3d.part.npz").write_bytes(b"cut sh")  # of a killed worker
+    notes = Notes()
+    with pytest.raises(CalibrationError, match="is damaged"):
+        calibrate(wanted, notes)
+    assert not any("continues from it" in text for text in notes.texts)
+    assert [path.name for path in wanted.output.iterdir()] == [checkpoint_path(wanted.output, "net").name]
 
 
 def test_ranges_of_a_table_are_named_by_method(done: CalibrationResult) -> None:

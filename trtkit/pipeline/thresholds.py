@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from trtkit.artifacts.exported import ExportedModel
 from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.plan import Source
 from trtkit.artifacts.preprocessing import Preprocessing
+from trtkit.errors import CalibrationError
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.table_fit import weights_of
 from trtkit.stages.calibrate import CalibrateRequest, calibrate, measure
@@ -60,10 +62,14 @@ def calibrated(
         listener.note(text)
     try:
         report = calibrate(exported.model, reference, placement, request, scratch, _hearing(listener))
-    except BaseException:
-        if checkpoint.exists():
+    except BaseException as error:
+        refused = isinstance(error, CalibrationError) and checkpoint.name in error.message  # another's, or damaged
+        if checkpoint.exists() and not refused:
             listener.note(f"{checkpoint} keeps what was collected; the same command with --resume continues from it")
         raise
+    finally:  # a worker that was killed while it wrote a checkpoint leaves its scratch file
+        for left in checkpoint.parent.glob(f".{glob.escape(checkpoint.stem)}.*.part{checkpoint.suffix}"):
+            left.unlink(missing_ok=True)
     for name in report.dead[:3]:
         listener.note(f"tensor {name} was zero in every sample: its scale is a guess")
     preprocessing = request.data.preprocessing
