@@ -46,8 +46,8 @@ class AppliedRewrite:
     Attributes:
         name: of the rewrite.
         sites: where it was applied; none where the model offers it no place.
-        difference: largest relative L2 error of any output against the source, over all samples, this rewrite and
-            those kept before it applied; ``None`` where nothing was checked, or where the outputs cannot be compared
+        difference: largest relative L2 error of any output against the source, over all samples, with all rewrites that
+            were kept (if one had to be left out: with this one and those before it); ``None`` where nothing was checked, or where the outputs cannot be compared
             (NaN, infinity).
         limit: what would have been allowed.
         kept: whether the model has it.
@@ -86,7 +86,7 @@ class RewriteReport:
         asked: what the user asked for: ``safe``, ``auto``, ``none`` or names.
         rewrites: one entry for each.
         own_difference: largest relative L2 error that ONNX Runtime's own optimizations make on the source and the same
-            samples; ``None`` where nothing was checked.
+            samples; ``None`` where every difference was so small that nobody needed to know.
         samples: labels of the inputs that were compared.
         where: what executed both sides; ``None`` where nothing was checked.
         seconds: wall time of rewriting, measuring and checking.

@@ -1,4 +1,7 @@
-"""Model → the same model with a faster graph: one rewrite after another, each result checked against the source."""
+"""Model → the same model with a faster graph: rewrites on top of each other, checked against the source.
+
+The result of all is checked first; only if it is wrong is each looked at, and the one that spoils it is left out.
+"""
 
 from __future__ import annotations
 
@@ -120,15 +123,22 @@ def rewrite_model(
     started = time.perf_counter()
     wanted = [item.name for item in named(options.names)]
     dropped: dict[str, AppliedRewrite] = {}
+    each = False  # the last result holds every rewrite, and is right where all of them are
     answer: dict[str, Any] = {"own": None, "cases": [], "where": None, "checks": []}
     while True:
         names = [name for name in wanted if name not in dropped]
-        result, candidates = _apply(model, names, scratch, options)
+        result, candidates = _apply(model, names, scratch, options, each)
         if not candidates or not options.check:
             break
         if file is None:
             file = io.save(model, scratch / "source.onnx", name="source", precision=precision).path
-        answer = _check(model, file, candidates, options, precision, on_event)
+        answer = _check(model, file, candidates if each else candidates[-1:], options, precision, on_event)
+        if not each:
+            if answer["checks"][0]["reason"] is None:
+                answer["checks"] *= len(candidates)
+                break
+            each = True  # one of them is wrong: look which
+            continue
         failed = next((index for index, item in enumerate(answer["checks"]) if item["reason"] is not None), None)
         if failed is None:
             break
@@ -148,9 +158,9 @@ def rewrite_model(
 
 
 def _apply(
-    model: onnx.ModelProto, names: list[str], scratch: Path, options: RewriteOptions
+    model: onnx.ModelProto, names: list[str], scratch: Path, options: RewriteOptions, each: bool
 ) -> tuple[onnx.ModelProto, list[_Candidate]]:
-    """Apply rewrites one on top of the other; each that changes something leaves a file."""
+    """Apply rewrites one on top of the other; the last, or each, that changes something leaves a file."""
     from trtkit.graph import io
     from trtkit.graph.rewrites import named
 
@@ -161,9 +171,11 @@ def _apply(
             continue
         model = made.model
         file = scratch / f"{len(candidates)}_{item.name}.onnx"
-        if options.check:
+        if options.check and each:
             io.save(model, file, name=item.name, precision="fp32")
         candidates.append(_Candidate(item.name, made.sites, file))
+    if options.check and candidates and not each:
+        io.save(model, candidates[-1].file, name=candidates[-1].name, precision="fp32")
     return model, candidates
 
 
