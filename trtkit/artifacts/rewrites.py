@@ -47,8 +47,8 @@ class AppliedRewrite:
         name: of the rewrite.
         sites: where it was applied; none where the model offers it no place.
         difference: largest relative L2 error of any output against the source, over all samples, with all rewrites that
-            were kept (if one had to be left out: with this one and those before it); ``None`` where nothing was checked, or where the outputs cannot be compared
-            (NaN, infinity).
+            were kept (if one had to be left out: with this one and those before it); ``None`` where nothing was
+            checked, or where the outputs cannot be compared (NaN, infinity).
         limit: what would have been allowed.
         kept: whether the model has it.
         reason: why it was not kept, a sentence; ``None`` if it was.

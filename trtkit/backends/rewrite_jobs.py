@@ -57,8 +57,8 @@ def check(
         preprocessing: the normalisation, a :class:`~trtkit.artifacts.preprocessing.Preprocessing` as JSON.
 
     Returns:
-        ``own`` (what the optimizations moved; ``None`` if not finite, or if nobody needed to know), ``cases``, ``where``, and ``checks``: for each
-        rewritten model that ran ``difference``, ``limit`` and ``reason``, as in
+        ``own`` (what the optimizations moved; ``None`` if not finite, or if nobody needed to know), ``cases``,
+        ``where``, and ``checks``: for each rewritten model that ran ``difference``, ``limit`` and ``reason``, as in
         :class:`~trtkit.graph.rewrites.equality.Equality`.
 
     Raises:
