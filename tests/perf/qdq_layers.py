@@ -30,7 +30,7 @@ from trtkit.backends import registry
 from trtkit.backends.base import BuildOptions, BuildOutcome
 from trtkit.graph.observe import observe
 from trtkit.graph.placement import Placement, Recipe, place
-from trtkit.graph.precision_proof import prove
+from trtkit.graph.precision_proof import layers_of_the_source, prove
 from trtkit.graph.qdq import insert
 
 _PARSE = """
@@ -86,7 +86,7 @@ def measure(model: onnx.ModelProto, asked: str, target: str) -> Found:
         env = registry.worker_env("tensorrt-rtx")
         answer = worker.run("trtkit.backends.jobs:build", arguments, what="the build", env=env)
         outcome = BuildOutcome.from_json(answer.value)
-        proof = prove([(node.name, node.op_type) for node in model.graph.node], outcome.layers, asked)
+        proof = prove(layers_of_the_source(model), outcome.layers, asked)
         return Found(path.stat().st_size, plan.stat().st_size, int(parse.stdout), outcome, proof)
 
 
@@ -111,7 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fp32", action="store_true", help="build the float models too")
     args = parser.parse_args(arguments)
     target = args.target or ("8.9" if args.dtype == "fp8" else "8.6")
-    print(f"{args.dtype} with {args.high_precision}, TensorRT-RTX, compute capability {target}", HEAD, sep="\n")
+    title = f"{args.dtype} with {args.high_precision}, TensorRT-RTX, compute capability {target}"
+    print(f"{title}, plain graphs (no rewrites)", HEAD, sep="\n")
     complete = True
     for name in args.names or model_defs.names():
         definition = model_defs.get(name)

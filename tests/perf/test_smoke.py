@@ -133,7 +133,14 @@ def _calibration() -> dict:
             "float_convolutions": ["a"],
             "samples": 205,
         },
-        "engine": {"parsed": 582, "compute": 111, "kinds": {"kgen": 35}, "float": [], "sentence": "all"},
+        "engine": {
+            "parsed": 582,
+            "compute": 111,
+            "kinds": {"kgen": 35},
+            "float": [],
+            "sentence": "all",
+            "rewrites": ["lrn_band"],
+        },
     }
 
 
