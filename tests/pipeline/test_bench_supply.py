@@ -77,3 +77,23 @@ def test_weights_of_a_definition_are_exported_once(target: Target, tmp_path: Pat
     kept.write_bytes(kept.read_bytes()[:-1])
     assert Supply(request, cache, Notes()).identity() == identity
     assert kept.stat().st_mtime_ns != written, "a damaged file is made again"
+
+
+def test_a_definition_is_measured_as_convert_would_build_it_and_a_file_as_it_is(tmp_path: Path) -> None:
+    here = Target(Device("cpu"), probe("onnxruntime"), "asked for")
+    cache = PlanCache(tmp_path / "cache")
+    named = BenchmarkRequest(SourceRequest("squeezenet1_1"), rewrite="stem_space_to_depth")
+    supply = Supply(named, cache, Notes())
+    rewritten = supply.prepare(here, "fp32", (1, 1, 1))
+    assert rewritten.subject.rewrites == ("stem_space_to_depth",) and rewritten.subject.observed == "fp32"
+    base = Supply(BenchmarkRequest(SourceRequest("squeezenet1_1"), rewrite="none"), cache, Notes())
+    plain = base.prepare(here, "fp32", (1, 1, 1))
+    assert plain.subject.rewrites == () and plain.artifact != rewritten.artifact
+    # The source is the same, its work too, and it is what the outputs are held against.
+    assert rewritten.reference == plain.reference == plain.artifact
+    assert rewritten.subject.model_sha256 == plain.subject.model_sha256
+    assert rewritten.subject.macs_per_image == plain.subject.macs_per_image
+    assert supply.identity() != base.identity()
+    assert Supply(BenchmarkRequest(SourceRequest("squeezenet1_1")), cache, Notes()).identity()["rewrite"] == "safe"
+    file = Supply(asked(tmp_path), cache, Notes())
+    assert file.identity()["rewrite"] == "none" and file.prepare(here, "fp32", (1, 1, 1)).artifact.name == "net.onnx"

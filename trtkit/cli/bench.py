@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trtkit.cli.options import Json, OutputFolder, Verbose, Weights
+from trtkit.cli.options import Json, OutputFolder, RewriteForBench, Verbose, Weights
 from trtkit.cli.scaling import NoAlone, Plans, RanksPerDevice, Rendezvous, bench_together, place_of
 from trtkit.errors import EXIT_VERDICT_NO, UsageError
 
@@ -59,6 +59,7 @@ def bench(
         list[str] | None,
         typer.Option(metavar="NAME=…", help="Shape of an input with other dynamic axes: x=1x3x48x320; repeatable."),
     ] = None,
+    rewrite: RewriteForBench = None,
     weights: Weights = None,
     model_seed: Annotated[
         int, typer.Option("--model-seed", min=0, metavar="N", help="Seed of a definition's random weights.")
@@ -235,6 +236,7 @@ def bench(
         cache=not no_cache,
         force=force,
         command=context.obj,
+        rewrite=rewrite,
     )
     exports = BenchExports(csv, export_times, export_profile, export_layer_info)
     place = place_of(rendezvous)

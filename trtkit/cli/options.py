@@ -40,6 +40,15 @@ Rewrite = Annotated[
         "names with commas between. Default: safe; with a calibration table those that it was made behind.",
     ),
 ]
+RewriteForBench = Annotated[
+    str | None,
+    typer.Option(
+        "--rewrite",
+        metavar="WHICH",
+        help="Rewrites of the graph: none, safe, auto or names, as in convert. Default: safe for a definition; a file is "
+        "measured as it is.",
+    ),
+]
 RewriteTime = Annotated[
     float,
     typer.Option("--rewrite-time", min=1.0, metavar="SECONDS", help="The longest that --rewrite auto may measure."),

@@ -108,6 +108,7 @@ class GivenPlan:
             (request.source.weights is not None, f"--weights: {name} holds its own"),
             (request.settings.get("input_dtype", "float32") != "float32", "--input-dtype: a plan's inputs are fixed"),
             (self._manifest is not None and bool(request.shapes), f"--shapes: the manifest of {name} knows them"),
+            (request.rewrite not in (None, "none"), f"--rewrite: {name} is built already"),
             (request.profile != "each", f"--profile: {name} has its own"),
         ]
         for wrong, what in wanted:

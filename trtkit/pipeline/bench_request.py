@@ -13,6 +13,7 @@ from trtkit.artifacts.bench_settings import MODES, BenchSettings
 from trtkit.artifacts.sweep import Sweep
 from trtkit.errors import TrtkitError, UsageError
 from trtkit.pipeline.request import PRECISIONS
+from trtkit.pipeline.rewriting import check_asked
 from trtkit.stages.export import SourceRequest
 
 __all__ = ["INPUT_DTYPES", "PROFILES", "SETTINGS", "BenchmarkRequest", "BenchmarkResult", "Failure", "Run"]
@@ -56,6 +57,8 @@ class BenchmarkRequest:
         cache: keep converted plans, just-in-time kernels and spot checks between runs.
         force: convert and measure anew, whatever is there.
         command: the command line, for the results.
+        rewrite: rewrites for speed, as for :class:`~trtkit.pipeline.request.ConvertRequest`; ``None`` takes ``safe``
+            for a definition and ``none`` for a file, which is measured as it is.
     """
 
     source: SourceRequest
@@ -76,6 +79,7 @@ class BenchmarkRequest:
     cache: bool = True
     force: bool = False
     command: tuple[str, ...] = ()
+    rewrite: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -86,6 +90,7 @@ class BenchmarkRequest:
                     hint="Choose among these; batches, modes, shapes and data are arguments of their own.",
                 )
             check_argument("BenchmarkRequest.settings", name, value, SETTINGS[name])
+        check_asked(self.rewrite or "none")
         _check_words("precision", self.precisions, PRECISIONS)
         _check_words("mode", self.modes, (*MODES, "all"))
         _check_words("profile", (self.profile,), PROFILES)

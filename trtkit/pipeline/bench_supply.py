@@ -58,6 +58,14 @@ class _Source:
         return next((shape[0] for shape in self.shapes.values() if shape), 1)
 
 
+def _known(target: Target, precision: str) -> tuple[str | None, str | None]:
+    """The precision in which ONNX Runtime computes with a file of float32 numbers, and why that is known."""
+    if precision != "fp32":
+        return None, None
+    why = "ONNX Runtime was told not to multiply in TF32" if target.device.kind == "cuda" else "a CPU has no TF32"
+    return "fp32", f"the file's numbers are float32, and {why}"
+
+
 class Supply:
     """Prepares one source; what it exports and converts is kept in the cache.
 
@@ -78,7 +86,12 @@ class Supply:
 
     def identity(self) -> dict[str, Any]:
         """What decides what is measured."""
-        return {**self._source().request.identity(), "shapes": list(self._request.shapes)}
+        return {**self._source().request.identity(), "shapes": list(self._request.shapes), "rewrite": self._rewrite}
+
+    @property
+    def _rewrite(self) -> str:
+        """A definition is measured as ``convert`` would build it, a file as it is."""
+        return self._request.rewrite or ("none" if self._request.source.definition is None else "safe")
 
     def precisions(self) -> tuple[str, ...]:
         """Those asked for, or the source's own."""
@@ -113,13 +126,12 @@ class Supply:
                 f"--precision {precision} needs calibration, which bench does not do.",
                 hint=f"Run trtkit convert --precision {precision} --data …, then trtkit bench on the result.",
             )
-        if can.suffix == ".onnx" and precision in (source.precision, "tf32"):
+        if can.suffix == ".onnx" and precision in (source.precision, "tf32") and self._rewrite == "none":
             return self._as_it_is(source, target, precision)
         return self._converted(source, target, precision, batches)
 
     def _as_it_is(self, source: _Source, target: Target, precision: str) -> Prepared:
-        known = "fp32" if precision == "fp32" else None
-        why = "ONNX Runtime was told not to multiply in TF32" if target.device.kind == "cuda" else "a CPU has no TF32"
+        known, proof = _known(target, precision)
         subject = Subject(
             model=source.name,
             model_sha256=source.sha256,
@@ -129,7 +141,7 @@ class Supply:
             version=target.can.version or "",
             precision=precision,
             observed=known,
-            proof=f"the file's numbers are float32, and {why}" if known else None,
+            proof=proof,
             macs_per_image=source.macs,
         )
         fixed = source.fixed
@@ -161,14 +173,17 @@ class Supply:
             "family": [can.family, can.version],
             "device": can.device,
             "shapes": list(shapes),
+            "rewrite": self._rewrite,
         }
         label = f"{source.name}.{precision}.{can.label}"
+        as_file = can.suffix == ".onnx" and precision == "tf32"  # a way to multiply the numbers of an fp32 file
         with self._cache.entry(label, identity, self._listener.note) as folder:
             made = convert(
                 ConvertRequest(
                     source.request,
-                    precision=precision,
+                    precision="fp32" if as_file else precision,
                     family=can.family,
+                    rewrite=self._rewrite,
                     shapes=shapes,
                     output=folder,
                     force=self._request.force,
@@ -179,6 +194,9 @@ class Supply:
             )
             prepared = from_plan(made.plan, can.version or "", lambda manifest: source.path, {})
         subject = replace(prepared.subject, model_sha256=source.sha256, macs_per_image=source.macs)
+        if can.suffix == ".onnx" and precision in ("fp32", "tf32"):
+            known, proof = _known(target, precision)
+            subject = replace(subject, precision=precision, observed=known, proof=proof)
         return replace(prepared, subject=subject, unchecked="", input_std=source.input_std, trusted=True)
 
     def _source(self) -> _Source:
