@@ -298,8 +298,8 @@ def _file_rows(found: dict[str, Any]) -> list[Row]:
                 f"{name}, TensorRT-RTX: layers parsed",
                 made["parsed"],
                 reach=582,
-                note=f"rewrites: {', '.join(made['rewrites']) or 'none'}; elsewhere, of the plain graph: ONNX Runtime 1082, "
-                "best 586",
+                note=f"rewrites: {', '.join(made['rewrites']) or 'none'}; elsewhere, of the plain graph: "
+                "ONNX Runtime 1082, best 586",
             ),
             Row(
                 f"{name}, TensorRT-RTX: compute layers of the plan",
