@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from trtkit.cli.bench_lists import batches_of, processors_of, words
 from trtkit.cli.options import Json, OutputFolder, RewriteForBench, Verbose, Weights
 from trtkit.cli.scaling import NoAlone, Plans, RanksPerDevice, Rendezvous, bench_together, place_of
-from trtkit.errors import EXIT_VERDICT_NO, UsageError
+from trtkit.errors import EXIT_VERDICT_NO
 
 __all__ = ["bench"]
 
@@ -202,15 +203,15 @@ def bench(
     from trtkit.stages.export import SourceRequest
 
     check_family(family.lower())
-    ladder, batches = _batches(batch, batch_sweep)
+    ladder, batches = batches_of(batch, batch_sweep)
     request = BenchmarkRequest(
         source=SourceRequest(source, weights, model_seed),
         family=family.lower(),
         devices=devices,
-        precisions=_words(precision),
+        precisions=words(precision),
         batches=batches,
         ladder=ladder,
-        modes=_words(mode),
+        modes=words(mode),
         shapes=tuple(shapes or ()),
         profile=profile.lower(),
         settings={
@@ -224,7 +225,7 @@ def bench(
             "spin": not no_spin,
             "graph": not no_graph,
             "threads": threads,
-            "affinity": _processors(affinity),
+            "affinity": processors_of(affinity),
             "aux_streams": aux_streams,
             "seed": seed,
         },
@@ -265,38 +266,3 @@ def bench(
     if result.failures:
         return result.failures[0].error.exit_code
     return EXIT_VERDICT_NO if strict and not result.valid else 0
-
-
-def _words(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip().lower() for part in (text or "").split(",") if part.strip())
-
-
-def _batches(batch: str | None, sweep: str | None) -> tuple[bool, tuple[int, ...]]:
-    """Whether the largest batch is looked for, and the batch sizes that were named.
-
-    Raises:
-        UsageError: neither numbers nor auto.
-    """
-    if sweep is not None and sweep.lower() != "auto":
-        raise UsageError(f"--batch-sweep is auto, not {sweep!r}.", hint="Give a list of sizes with --batch.")
-    if (batch or "").strip().lower() == "auto" or (sweep is not None and batch is None):
-        return True, ()
-    words = _words(batch)
-    if batch is not None and (not words or not all(word.isascii() and word.isdigit() for word in words)):
-        raise UsageError(f"--batch {batch} is neither a list of whole numbers nor auto.", hint="Write --batch 1,8,64.")
-    return sweep is not None, tuple(int(word) for word in words)
-
-
-def _processors(text: str | None) -> tuple[int, ...]:
-    """``0,2-4`` → ``(0, 2, 3, 4)``.
-
-    Raises:
-        UsageError: it is no such list.
-    """
-    found: list[int] = []
-    for word in _words(text):
-        low, dash, high = word.partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
-            raise UsageError(f"--affinity {text} is no list of processors.", hint="Write 0,1 or 0-3.")
-        found += range(int(low), int(high or low) + 1)
-    return tuple(dict.fromkeys(found))

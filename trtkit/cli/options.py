@@ -45,8 +45,8 @@ RewriteForBench = Annotated[
     typer.Option(
         "--rewrite",
         metavar="WHICH",
-        help="Rewrites of the graph: none, safe, auto or names, as in convert. Default: safe for a definition; a file is "
-        "measured as it is.",
+        help="Rewrites of the graph: none, safe, auto or names, as in convert. Default: safe for a definition; a file "
+        "is measured as it is.",
     ),
 ]
 RewriteTime = Annotated[

@@ -1,0 +1,43 @@
+"""What ``trtkit bench`` reads out of its comma-separated options."""
+
+from __future__ import annotations
+
+from trtkit.errors import UsageError
+
+__all__ = ["batches_of", "processors_of", "words"]
+
+
+def words(text: str | None) -> tuple[str, ...]:
+    """``a, B`` → ``("a", "b")``."""
+    return tuple(part.strip().lower() for part in (text or "").split(",") if part.strip())
+
+
+def batches_of(batch: str | None, sweep: str | None) -> tuple[bool, tuple[int, ...]]:
+    """Whether the largest batch is looked for, and the batch sizes that were named.
+
+    Raises:
+        UsageError: neither numbers nor auto.
+    """
+    if sweep is not None and sweep.lower() != "auto":
+        raise UsageError(f"--batch-sweep is auto, not {sweep!r}.", hint="Give a list of sizes with --batch.")
+    if (batch or "").strip().lower() == "auto" or (sweep is not None and batch is None):
+        return True, ()
+    sizes = words(batch)
+    if batch is not None and (not sizes or not all(size.isascii() and size.isdigit() for size in sizes)):
+        raise UsageError(f"--batch {batch} is neither a list of whole numbers nor auto.", hint="Write --batch 1,8,64.")
+    return sweep is not None, tuple(int(size) for size in sizes)
+
+
+def processors_of(text: str | None) -> tuple[int, ...]:
+    """``0,2-4`` → ``(0, 2, 3, 4)``.
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    found: list[int] = []
+    for word in words(text):
+        low, dash, high = word.partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):
+            raise UsageError(f"--affinity {text} is no list of processors.", hint="Write 0,1 or 0-3.")
+        found += range(int(low), int(high or low) + 1)
+    return tuple(dict.fromkeys(found))
