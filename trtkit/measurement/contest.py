@@ -33,6 +33,7 @@ class ContestRule:
         max_rounds: most.
         confidence: width of the interval, as a fraction, at which the gain is known well enough.
         limit_s: wall time after which no further round begins.
+        until_decided: whether it is enough to know which is faster.
     """
 
     burst_s: float = 0.1
@@ -40,6 +41,7 @@ class ContestRule:
     max_rounds: int = 60
     confidence: float = 0.01
     limit_s: float = 30.0
+    until_decided: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -149,4 +151,6 @@ def _stop(times: Sequence[Sequence[float]], rule: ContestRule, passed_s: float) 
     assert interval is not None
     if (interval[1] - interval[0]) / float(np.median(ratios)) <= rule.confidence:
         return "confident"
+    if not rule.until_decided:
+        return ""
     return "decided" if interval[0] > WORTHWHILE or interval[1] < 1 / WORTHWHILE else ""

@@ -28,7 +28,7 @@ from trtkit.stages.plan_cache import PlanCache
 
 __all__ = ["MeasuringGround", "Place"]
 
-_LIMIT_S = 30.0
+_RULE = ContestRule()
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Place:
         device: where it executes.
         precision: of the artifacts that are timed: ``fp32``, ``tf32`` or ``fp16``.
         profile: the shapes; its optimum is what is timed.
+        threads: of a CPU, so many of its processors; ``None`` takes all.
     """
 
     can: Capabilities
     device: Device
     precision: str
     profile: OptimizationProfile
+    threads: int | None = None
 
     @property
     def device_name(self) -> str:
@@ -66,9 +68,12 @@ class Place:
         """How it is timed: the computation alone, from one CUDA graph on a GPU."""
         shapes = {name: ranges.optimum for name, ranges in self.profile.ranges.items()}
         mode = "compute-graph" if self.device.kind == "cuda" else "compute"
-        return in_force(
-            BenchSettings(mode, self.batch, shapes, tf32=self.precision == "tf32", depth=1, spinning=False), self.device
-        )
+        tf32 = self.precision == "tf32"
+        found = in_force(BenchSettings(mode, self.batch, shapes, tf32=tf32, depth=1, spinning=False), self.device)
+        if self.device.kind == "cuda" or self.threads is None:
+            return found
+        few = found.affinity[: self.threads]
+        return replace(found, affinity=few, threads=len(few) or self.threads)
 
     @property
     def text(self) -> str:
@@ -90,6 +95,7 @@ class MeasuringGround:
         seconds: the longest that all measurements together may take.
         listener: is told what the workers report.
         clock: seconds, never going back.
+        rule: of a contest; its limit is cut to what is left of ``seconds``.
     """
 
     def __init__(
@@ -101,9 +107,10 @@ class MeasuringGround:
         seconds: float,
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
+        rule: ContestRule = _RULE,
     ) -> None:
         self._exported, self._place, self._folder, self._cache = exported, place, folder, cache
-        self._listener, self._clock = listener, clock
+        self._listener, self._clock, self._rule = listener, clock, rule
         self._ends = clock() + seconds
         self._keys: dict[Names, str] = {}
         self._files: dict[str, Path] = {}
@@ -166,7 +173,7 @@ class MeasuringGround:
         try:
             files = [self._artifact(names) for names in (first, second)]
             self._forget(files)
-            rule = ContestRule(limit_s=max(min(_LIMIT_S, self._ends - self._clock()), 1.0))
+            rule = replace(self._rule, limit_s=max(min(self._rule.limit_s, self._ends - self._clock()), 1.0))
             request = ContestRequest(
                 place.can.family,
                 files[0],
