@@ -26,6 +26,8 @@ PUBLIC = {
     "DataSpec",
     "Listener",
     "ModelError",
+    "OptimizeRequest",
+    "OptimizeResult",
     "PlanError",
     "Quantization",
     "RunError",
@@ -42,6 +44,7 @@ PUBLIC = {
     "convert",
     "examine",
     "inspect",
+    "optimize",
     "validate_plan",
 }
 HEAVY = {

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult
     from trtkit.pipeline.benchmark import bench
     from trtkit.pipeline.calibration import CalibrationRequest, CalibrationResult, calibrate
+    from trtkit.pipeline.optimization import OptimizeRequest, OptimizeResult, optimize
     from trtkit.pipeline.quantization import Quantization
     from trtkit.pipeline.study import StudyResult, study
     from trtkit.pipeline.study_request import StudyRequest
@@ -56,6 +57,8 @@ _HOMES = {
     "DataSpec": "calibration.source",
     "Listener": "trtkit.pipeline",
     "ModelError": "trtkit.errors",
+    "OptimizeRequest": "trtkit.pipeline.optimization",
+    "OptimizeResult": "trtkit.pipeline.optimization",
     "PlanError": "trtkit.errors",
     "Quantization": "trtkit.pipeline.quantization",
     "RunError": "trtkit.errors",
@@ -71,6 +74,7 @@ _HOMES = {
     "convert": "trtkit.pipeline",
     "examine": "trtkit.stages.doctor",
     "inspect": "trtkit.stages.inspect",
+    "optimize": "trtkit.pipeline.optimization",
     "validate_plan": "trtkit.pipeline",
 }
 
@@ -88,6 +92,8 @@ __all__ = [
     "DataSpec",
     "Listener",
     "ModelError",
+    "OptimizeRequest",
+    "OptimizeResult",
     "PlanError",
     "Quantization",
     "RunError",
@@ -103,6 +109,7 @@ __all__ = [
     "convert",
     "examine",
     "inspect",
+    "optimize",
     "study",
     "validate_plan",
 ]

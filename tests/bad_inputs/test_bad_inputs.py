@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.bad_inputs import bench, calibration, files, graphs, options, plans, weights
+from tests.bad_inputs import bench, calibration, files, graphs, options, plans, rewrites, weights
 from tests.bad_inputs.case import BadInput, onnx_file
 from tests.graph.models import relu
 from trtkit.cli.main import main
@@ -29,6 +29,7 @@ CASES = (
     *options.REFUSED_BY_FAMILY,
     *weights.CASES,
     *plans.CASES,
+    *rewrites.CASES,
 )
 LINES, COLUMNS, SECONDS = 24, 100, 2.0
 

@@ -66,7 +66,9 @@ def shown(result: ConvertResult) -> Table:
         rows.append(("profile", OptimizationProfile.from_json(profile).text))
     if manifest.rewrites is not None and manifest.rewrites.kept:
         kept = [("rewrites" if i == 0 else "", item.sentence) for i, item in enumerate(manifest.rewrites.kept)]
-        rows += [*kept, ("", f"chosen: {manifest.rewrites.chosen_because}")]
+        why = manifest.rewrites.chosen_because
+        told = dict.fromkeys(item.gain_source for item in manifest.rewrites.kept if item.gain_source)
+        rows += [*kept, ("", f"chosen: {why}"), *(("", f"gains: {source}") for source in told if source not in why)]
     if manifest.proof is not None:
         rows.append(("precision", f"asked {manifest.precision}; {manifest.proof.sentence}"))
         stayed = manifest.proof.stayed if manifest.precision in ("int8", "fp8") else ()
