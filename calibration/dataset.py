@@ -185,7 +185,7 @@ def open_dataset(spec: DataSpec, inputs: tuple[TensorSpec, ...], preprocessing: 
 
 def _open(spec: DataSpec, inputs: tuple[TensorSpec, ...], preprocessing: Preprocessing | None) -> Source:
     # Pillow and the zip machinery are loaded by those that need them.
-    from calibration import array_source, image_source, iterable_source, synthetic_source
+    from calibration import array_source, image_source, iterable_source, staged_samples, synthetic_source
 
     source = spec.source
     if source is None:
@@ -203,6 +203,8 @@ def _open(spec: DataSpec, inputs: tuple[TensorSpec, ...], preprocessing: Preproc
             hint="Give a folder of images, a list file, a .npy or .npz file, or package.module:callable.",
         )
     suffix = path.suffix.lower()
+    if suffix == staged_samples.SUFFIX:
+        return staged_samples.StagedSource(path)
     if suffix in (".npy", ".npz"):
         return array_source.open_arrays(path, spec, inputs)
     if suffix in SUFFIXES:

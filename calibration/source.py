@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from trtkit.arguments import as_path
 from trtkit.errors import UsageError
 
 __all__ = ["Batch", "DataSpec", "Feeds", "Reading", "Source"]
@@ -23,20 +25,24 @@ class DataSpec:
 
     Attributes:
         source: a folder of images, a list file, a ``.npy`` or ``.npz`` file, or ``package.module:callable``, as text or
-            path; in Python also a callable that returns an iterable of samples, or a list of samples.
+            path; in Python also an array, a mapping from input name to array, an iterable of samples, or a callable
+            that returns one. A sample is an array, such a mapping, or a Pillow image.
         synthetic: number of made-up samples; 0 for none.
         root: folder that the names in a list file are relative to; ``None``: the list's own folder.
         limit: use so many samples at most. A folder or an array gives a seeded draw, a list or a callable its first.
         seed: of that draw and of synthetic data.
     """
 
-    source: str | Path | Callable[[], Any] | Sequence[Any] | None = None
+    source: str | Path | Callable[[], Any] | Iterable[Any] | None = None
     synthetic: int = 0
     root: Path | None = None
     limit: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "root", as_path(self.root))
+        if isinstance(self.source, os.PathLike):
+            object.__setattr__(self, "source", Path(self.source))
         if (self.source is None) == (self.synthetic == 0):
             raise UsageError(
                 "Calibration needs either data or a number of synthetic samples"
@@ -53,7 +59,8 @@ class DataSpec:
         """JSON-ready values, for the way into a worker.
 
         Raises:
-            UsageError: the source is a Python object, which has no name in another process.
+            UsageError: the source is a Python object, which has no name in another process; see
+                :func:`calibration.staged_samples.staged`.
         """
         if not isinstance(self.source, str | Path | None):
             raise UsageError(
@@ -111,7 +118,7 @@ class Source(Protocol):
     """One kind of data, opened: every sample has been seen once, and none is kept in memory.
 
     Attributes:
-        kind: ``folder``, ``list``, ``array``, ``callable`` or ``synthetic``.
+        kind: ``folder``, ``list``, ``array``, ``callable``, ``iterable`` or ``synthetic``.
         label: where it comes from, for people.
         names: one readable name a sample.
         content_ids: SHA-256 of each sample's content; equal samples have equal ones.

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import pytest
 
 import trtkit
-from trtkit.arguments import check_argument, check_fields
+from calibration.source import DataSpec
+from trtkit.arguments import as_path, check_argument, check_fields
 
 SOURCE = trtkit.SourceRequest("squeezenet1_1")
 
@@ -32,11 +33,12 @@ def asked(**changes: Any) -> trtkit.ConvertRequest:
             "ConvertRequest: source is SourceRequest, not str 'googlenet'.",
             "Write source=trtkit.SourceRequest('googlenet').",
         ),
-        (
-            lambda: asked(output="plans"),
-            "ConvertRequest: output is Path, not str 'plans'.",
-            "Write output=Path('plans'), with from pathlib import Path.",
-        ),
+        (lambda: asked(quantization=trtkit.Quantization(table=3)), "table is Path or None, not int 3.", "Give table"),  # type: ignore[arg-type]
+        (lambda: asked(options={"timing_cache": 3}), "timing_cache is Path or None, not int 3.", "Give timing_cache"),
+        (lambda: trtkit.SourceRequest(3), "SourceRequest: text is str, not int 3.", "Give text"),  # type: ignore[arg-type]
+        (lambda: trtkit.validate_plan(3), "validate_plan: plan is Path, not int 3.", "Give plan"),  # type: ignore[arg-type]
+        (lambda: trtkit.inspect(3), "inspect: plan is Path, not int 3.", "Give plan"),  # type: ignore[arg-type]
+        (lambda: asked(output=b"x"), "output is Path, not bytes b'x'.", "Give output"),
         (lambda: asked(output=None), "output is Path, not NoneType None.", "Give output"),
         (lambda: asked(precision=16), "precision is str, not int 16.", "Give precision"),
         (lambda: asked(batch=8), "batch is str or None, not int 8.", "Give batch"),
@@ -52,7 +54,6 @@ def asked(**changes: Any) -> trtkit.ConvertRequest:
         (lambda: asked(tolerance="0.1"), "tolerance is float or None, not str '0.1'.", "Give tolerance"),
         (lambda: asked(tolerance=True), "tolerance is float or None, not bool True.", "Give tolerance"),
         (lambda: asked(quantization="t.json"), "quantization is Quantization or None, not str", "trtkit.Quantization("),
-        (lambda: asked(quantization=trtkit.Quantization(table="t")), "table is Path or None, not str", "Path('t')"),  # type: ignore[arg-type]
         (lambda: asked(quantization=trtkit.Quantization(data="photos")), "data is DataSpec or", "DataSpec('photos')"),  # type: ignore[arg-type]
         (lambda: asked(options=["refit"]), "options is a dict of str to object, not list ['refit'].", "Give options"),
         (lambda: asked(options={"fast": True}), "no build option 'fast'; allowed: compute_capability,", "Choose"),
@@ -62,19 +63,14 @@ def asked(**changes: Any) -> trtkit.ConvertRequest:
             "ConvertRequest.options: compute_capability is a tuple of str, not str '8.9'.",
             "Write compute_capability=('8.9',), a tuple.",
         ),
-        (lambda: asked(options={"timing_cache": "t"}), "timing_cache is Path or None, not str 't'.", "Path('t')"),
         (lambda: asked(options={"optimization_level": 9}), "0 (fast build) to 5 (fast engine), not 9.", "Choose"),
         (lambda: asked(options={"workspace_bytes": 0}), "The workspace is 0 bytes", "Leave it out"),
         (lambda: asked(options={"hardware_compatibility": "all"}), "ampere_plus or same", "Choose one of the two"),
-        (lambda: trtkit.SourceRequest(Path("x.onnx")), "SourceRequest: text is str, not PosixPath", "text='x.onnx'"),  # type: ignore[arg-type]
-        (lambda: trtkit.SourceRequest("x", "w.npz"), "weights is Path or None, not str 'w.npz'.", "Path('w.npz')"),  # type: ignore[arg-type]
         (lambda: trtkit.SourceRequest("x", None, "1"), "seed is int, not str '1'.", "Give seed"),  # type: ignore[arg-type]
         (lambda: trtkit.SourceRequest("x", None, -1), "The seed is -1", "from 0 up"),
-        (lambda: trtkit.validate_plan("x.plan"), "validate_plan: plan is Path, not str 'x.plan'.", "Path('x.plan')"),  # type: ignore[arg-type]
         (lambda: trtkit.validate_plan(Path("x.plan"), seed=0.5), "seed is int, not float 0.5.", "Give seed"),  # type: ignore[arg-type]
         (lambda: trtkit.validate_plan(Path("x.plan"), agreement=1.5), "--agreement 1.5", "such as 0.95"),
         (lambda: trtkit.validate_plan(Path("x.plan"), tolerance=float("nan")), "--tolerance nan", "such as 0.02"),
-        (lambda: trtkit.inspect("x.plan"), "inspect: plan is Path, not str 'x.plan'.", "Path('x.plan')"),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_argument_is_named(call: Callable[[], object], message: str, hint: str) -> None:
@@ -93,6 +89,33 @@ def test_right_arguments_pass() -> None:
         options={"compute_capability": ("8.9",), "workspace_bytes": 1 << 30, "refit": True, "timing_cache": None},
     )
     assert request.tolerance == 1
+
+
+class Own:
+    """A path of another kind."""
+
+    def __fspath__(self) -> str:
+        return "own"
+
+
+@pytest.mark.parametrize(("given", "meant"), [("plans", Path("plans")), (Own(), Path("own")), (Path("p"), Path("p"))])
+def test_every_kind_of_path_is_a_path(given: Any, meant: Path, tmp_path: Path) -> None:
+    request = asked(output=given, options={"timing_cache": given}, quantization=trtkit.Quantization(table=given))
+    assert request.quantization is not None
+    assert request.output == request.options["timing_cache"] == request.quantization.table == meant
+    assert isinstance(request.output, Path)
+    source = trtkit.SourceRequest(given, given)
+    assert (source.text, source.weights) == (str(meant), meant)
+    assert DataSpec(given, root=given).root == meant
+    for read in (trtkit.inspect, trtkit.validate_plan):
+        with pytest.raises(trtkit.PlanError, match=str(meant)):
+            read(given)
+
+
+def test_paths_by_name() -> None:
+    assert as_path({"a": "x", "b": Path("y")}, dict[str, Path]) == {"a": Path("x"), "b": Path("y")}
+    assert as_path({"a": "x"}, dict[str, str]) == {"a": "x"}
+    assert as_path(None, Path | None) is None
 
 
 @dataclass(frozen=True)

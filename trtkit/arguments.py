@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from trtkit.errors import UsageError
 
-__all__ = ["check_argument", "check_fields"]
+__all__ = ["as_path", "check_argument", "check_fields"]
 
 _SHOWN = 60
 
@@ -19,13 +20,39 @@ _SHOWN = 60
 def check_fields(instance: Any) -> None:
     """Hold every field of a dataclass against its annotation; call it in ``__post_init__``.
 
+    A field that wants a ``Path`` takes text and every ``os.PathLike`` too, and then holds the ``Path``; one that wants
+    text takes a path.
+
     Raises:
         UsageError: naming the class, the field, what was given and what is allowed.
     """
     cls = type(instance)
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(instance):
+        given = getattr(instance, field.name)
+        if (meant := as_path(given, hints[field.name])) is not given:
+            object.__setattr__(instance, field.name, meant)  # the dataclass is frozen for everyone else
         check_argument(cls.__name__, field.name, getattr(instance, field.name), hints[field.name])
+
+
+def as_path(value: Any, allowed: Any = Path) -> Any:
+    """``value``, or the ``Path`` (or the text of one) that it stands for where ``allowed`` wants that.
+
+    Args:
+        value: what was given.
+        allowed: the type; entries of a mapping are taken one by one.
+    """
+    options = _options(allowed)
+    if isinstance(value, Mapping) and not isinstance(allowed, type):
+        inner = next((typing.get_args(one) for one in options if typing.get_origin(one) in (dict, Mapping)), ())
+        if inner and Path in _options(inner[1]):
+            return {key: as_path(entry, inner[1]) for key, entry in value.items()}
+    if not isinstance(value, str | os.PathLike) or any(isinstance(value, one) for one in (str, Path) if one in options):
+        return value
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        return value
+    return Path(text) if Path in options else text if str in options else value
 
 
 def check_argument(owner: str, name: str, value: object, allowed: Any) -> None:
@@ -90,19 +117,19 @@ def _named(allowed: Any) -> str:
 
 def _way_out(name: str, value: object, allowed: Any) -> str:
     """How this very value would be written rightly, where that can be said."""
-    inner = typing.get_args(allowed)
-    options = inner if typing.get_origin(allowed) in (typing.Union, types.UnionType) else (allowed,)
-    if Path in options and isinstance(value, str):
-        return f"Write {name}=Path({value!r}), with from pathlib import Path."
+    options = _options(allowed)
     if isinstance(value, str | list) and any(typing.get_origin(one) is tuple for one in options):
         entries = [value] if isinstance(value, str) else value
         return f"Write {name}={tuple(entries)!r}, a tuple."
-    if str in options and isinstance(value, Path):
-        return f"Write {name}={str(value)!r}."
     makers = [one for one in options if isinstance(one, type) and dataclasses.is_dataclass(one)]
     if makers:
         return f"Write {name}={_call(makers[0], repr(value) if isinstance(value, str) else '…')}."
     return f"Give {name} a value of that type."
+
+
+def _options(allowed: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
+    return typing.get_args(allowed) if typing.get_origin(allowed) in (typing.Union, types.UnionType) else (allowed,)
 
 
 def _call(maker: type, argument: str) -> str:

@@ -118,6 +118,24 @@ def test_synthetic_samples_are_labelled_in_table_and_conversion(folder: Path) ->
     assert any("synthetic samples" in text for text in notes.texts)
 
 
+@pytest.mark.parametrize("how", ["array", "generator", "function"])
+def test_python_objects_are_data_like_their_file(folder: Path, done: CalibrationResult, how: str) -> None:
+    values = np.load(folder / "data.npy")
+    made = {"array": values, "generator": (row for row in values), "function": lambda: iter(values)}[how]
+    table = calibrate(request(folder, f"python-{how}", data=DataSpec(made), method="minmax")).table
+    minmax = next(result for result in done.report.methods if result.method == "minmax")
+    assert table.amax == minmax.amax
+    assert table.data["identity"] == done.table.data["identity"]
+    assert table.data["identity"][:12] in table.data["source"]
+
+
+def test_a_conversion_takes_an_array(folder: Path) -> None:
+    values = np.load(folder / "data.npy")
+    result = convert(int8(folder, "python-plan", Quantization(data=DataSpec(values), batch=4)))
+    assert result.manifest.precision == "int8"
+    assert not convert(int8(folder, "python-plan", Quantization(data=DataSpec(values), batch=4))).reused
+
+
 def test_data_or_a_cache_is_needed(folder: Path, done: CalibrationResult) -> None:
     with pytest.raises(UsageError, match="neither was given"):
         calibrate(request(folder, "none", data=None))
@@ -182,7 +200,7 @@ def test_a_tensor_that_is_always_zero_is_named(folder: Path) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_used_is_not_recommended(folder: Path) -> None:
-    wanted = request(folder, "damaged", resume=True)
+    wanted = request(folder, "damaged-checkpoint", resume=True)
     wanted.output.mkdir()
     checkpoint_path(wanted.output, "net").write_bytes(b"no checkpoint")
     (wanted.output / ".net.calibration.partial.0a1b2c3d.part.npz").write_bytes(b"cut sh")  # of a killed worker

@@ -78,11 +78,16 @@ class Quantization:
         settings = [getattr(self, name) for name in _SETTINGS] if self.data else [self.allow_other_weights]
         return {
             "table": content(self.table),
-            "data": [self.data.to_json(), fingerprint(self.data)] if self.data else None,
+            "data": [_named(self.data), fingerprint(self.data)] if self.data else None,
             "settings": settings,
             "placement": [list(self.exclude), content(self.recipe), self.high_precision],
             "preprocess": [self.preprocess, content(Path(self.preprocess)) if self.preprocess else None],
         }
+
+
+def _named(data: DataSpec) -> object:
+    """What data are asked for; a Python object tells nothing until it is gone through, and is never reused."""
+    return data.to_json() if isinstance(data.source, str | Path | None) else type(data.source).__name__
 
 
 def checkpoint_path(folder: Path, name: str) -> Path:

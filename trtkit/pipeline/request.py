@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trtkit.arguments import check_argument, check_fields
+from trtkit.arguments import as_path, check_argument, check_fields
 from trtkit.artifacts.plan import PlanManifest
 from trtkit.backends.options import HARDWARE_COMPATIBILITY, OPTION_TYPES
 from trtkit.errors import UsageError
@@ -74,7 +74,9 @@ class ConvertRequest:
                     f"ConvertRequest: there is no build option {name!r}; allowed: {', '.join(OPTION_TYPES)}.",
                     hint="Choose among these; precision, batch and shapes are arguments of their own.",
                 )
-            check_argument("ConvertRequest.options", name, value, OPTION_TYPES[name])
+            check_argument("ConvertRequest.options", name, as_path(value, OPTION_TYPES[name]), OPTION_TYPES[name])
+        meant = {name: as_path(value, OPTION_TYPES[name]) for name, value in self.options.items()}
+        object.__setattr__(self, "options", meant)
         _check_values(self.options)
 
 

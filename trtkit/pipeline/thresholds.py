@@ -12,6 +12,7 @@ from calibration.image_input import layout_of, size_of
 from calibration.job_data import JobData
 from calibration.methods import methods_of
 from calibration.preprocess import load_preprocessing
+from calibration.staged_samples import staged
 from calibration.suspicion import contradictions
 from trtkit import environment
 from trtkit.artifacts.calibration_report import CalibrationReport
@@ -55,8 +56,8 @@ def calibrated(
         UsageError: no data, or a method that does not exist.
     """
     assert how.data is not None
-    request = _request(exported, source, how, dtype, checkpoint)
     listener.stage(f"Calibrating {source.name}")
+    request = _request(exported, source, how, dtype, checkpoint, scratch)
     odd = _contradictions(exported, request.data)
     for text in odd:
         listener.note(text)
@@ -121,13 +122,13 @@ def measured(
     Raises:
         CalibrationError: the data are at fault.
     """
-    request = _request(exported, source, replace(how, holdout=0.0), table.dtype, scratch / "none.npz")
+    request = _request(exported, source, replace(how, holdout=0.0), table.dtype, scratch / "none.npz", scratch)
     listener.stage(f"Scoring {source.name}")
     return measure(exported.model, reference, placement, request, table.method, table.amax, scratch, _hearing(listener))
 
 
 def _request(
-    exported: ExportedModel, source: Source, how: Quantization, dtype: str, checkpoint: Path
+    exported: ExportedModel, source: Source, how: Quantization, dtype: str, checkpoint: Path, scratch: Path
 ) -> CalibrateRequest:
     from trtkit.graph import io
     from trtkit.graph.outputs import softmax_axes
@@ -136,10 +137,11 @@ def _request(
     methods = methods_of(how.method)
     inputs, outputs = io.specs(exported.model)
     preprocessing = _preprocessing(source, how, inputs)
+    data = staged(how.data, scratch, inputs, preprocessing)
     first = inputs[0].shape[0] if inputs[0].shape else 1
     batch = how.batch if isinstance(first, str) else first  # a fixed batch is what the model takes, and nothing else
     return CalibrateRequest(
-        data=JobData(how.data, inputs, preprocessing, how.holdout, how.seed, batch, fixed=isinstance(first, int)),
+        data=JobData(data, inputs, preprocessing, how.holdout, how.seed, batch, fixed=isinstance(first, int)),
         methods=methods,
         dtype=dtype,
         softmax_axes=softmax_axes(exported.model),

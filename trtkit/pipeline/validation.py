@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trtkit import environment
-from trtkit.arguments import check_argument
+from trtkit.arguments import as_path, check_argument
 from trtkit.artifacts.files import write_json
 from trtkit.artifacts.plan import PlanManifest, validation_path
 from trtkit.artifacts.plan_header import read_header
@@ -67,7 +67,8 @@ def validate_plan(
     from trtkit.graph.outputs import softmax_axes
 
     for name, allowed in _ARGUMENTS.items():
-        check_argument("validate_plan", name, given[name], allowed)
+        check_argument("validate_plan", name, as_path(given[name], allowed), allowed)
+    plan, reference, runtime_cache = (as_path(value) for value in (plan, reference, runtime_cache))
     check_limits(tolerance, agreement)
     listener = listener or Silence()
     if plan.suffix != ".onnx":

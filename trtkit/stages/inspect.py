@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trtkit.arguments import check_argument
+from trtkit.arguments import as_path, check_argument
 from trtkit.artifacts.files import read_json
 from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
@@ -84,6 +84,7 @@ def inspect(plan: Path) -> Inspection:
         UsageError: ``plan`` is no path.
         PlanError: the file is missing, is no plan, or does not match its manifest.
     """
+    plan = as_path(plan)
     check_argument("inspect", "plan", plan, Path)
     header = None if plan.suffix == ".onnx" and manifest_path(plan).exists() else read_header(plan)
     if header is not None and header.truncated:
