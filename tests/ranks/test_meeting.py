@@ -95,7 +95,7 @@ def test_one_machine_has_one_clock() -> None:
 
 def test_clocks_of_different_machines_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     boots = iter(["here", "there"])
-    monkeypatch.setattr("trtkit.ranks.meeting._boot", lambda: next(boots))
+    monkeypatch.setattr("trtkit.ranks.clock.identity", lambda: next(boots))
     offsets = together(2, lambda meeting: (meeting.rank, meeting.offset_s, meeting.offset_error_s))
     for rank, offset, error in offsets:
         # Both are this machine's clock in truth, so the estimate must be 0 within its own bound.

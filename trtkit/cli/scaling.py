@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trtkit.errors import EXIT_VERDICT_NO, RunError, TrtkitError, UsageError
+from trtkit.errors import EXIT_INTERRUPTED, EXIT_VERDICT_NO, RunError, TrtkitError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,15 +86,23 @@ def bench_together(
     _refuse_exports(exports)
     asked = ScalingRequest(request, _plans(plans or ()), alone, ranks_per_device)
     first = place.rank == 0
+    meeting = join(place)
+    atexit.register(_leave, meeting)
     try:
-        meeting = join(place)
-        atexit.register(_leave, meeting)
         with Screen(verbose=verbose and first, quiet=not first) as screen:
             done = scale(asked, screen, meeting=meeting, place=place)
     except TrtkitError as error:
-        if first or not isinstance(error, RunError | UsageError):
+        if first or meeting.leaderless:
             raise
         return error.exit_code  # rank 0 says it
+    except KeyboardInterrupt:
+        meeting.farewell("it was interrupted")
+        if first:
+            raise
+        return EXIT_INTERRUPTED
+    except BaseException as error:
+        meeting.farewell(f"it met a bug ({type(error).__name__}: {error})")
+        raise
     if not first:
         return 0
     if exports.csv is not None:
@@ -226,8 +235,12 @@ def _plans(given: Sequence[str]) -> dict[str, Path]:
 
 def _leave(meeting: Meeting | Alone) -> None:
     """At the interpreter's end: together if all is well; with a lost rank MPI would wait for it for ever."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if meeting.lost:
+    from trtkit.ranks.guard import abandoned, end_with_guardian
+
+    with contextlib.suppress(OSError):  # a launcher that is gone reads no more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    end_with_guardian()
+    if meeting.lost or abandoned():
         meeting.abort(RunError.exit_code)
     meeting.close()

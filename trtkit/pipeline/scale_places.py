@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trtkit.artifacts.device import Device
 from trtkit.errors import UsageError
+from trtkit.pipeline.scale_agreement import refuse_differences
 from trtkit.ranks import Alone, Lost, Meeting, Place
 
 __all__ = ["OwnPlace", "devices_of_rank", "find_own_place"]
@@ -24,31 +25,36 @@ class OwnPlace:
         local_rank, local_size: its number and how many there are on this machine.
         cores: processors that the ranks of this machine may use together.
         bound: whether the launcher has given each rank processors of its own.
+        hosts: every rank's machine, by rank.
     """
 
     local_rank: int
     local_size: int
     cores: int
     bound: bool
+    hosts: tuple[str, ...] = ()
 
 
-def find_own_place(meeting: Meeting | Alone, place: Place) -> OwnPlace:
-    """Compare hosts and processors with the other ranks; every rank calls it.
+def find_own_place(meeting: Meeting | Alone, place: Place, terms: Mapping[str, Any]) -> OwnPlace:
+    """Compare hosts, processors and what was asked for with the other ranks; every rank calls it.
 
     Raises:
-        UsageError: a rank is lost before it began.
+        UsageError: a rank is lost before it began, or was started with other options than rank 0.
     """
-    mine = {"host": place.host, "cores": sorted(_usable())}
+    mine = {"host": place.host, "cores": sorted(_usable()), "terms": dict(terms)}
     said = meeting.exchange(mine, timeout_s=_MEETING_S)
     lost = [entry for entry in said if isinstance(entry, Lost)]
     if lost:
         raise UsageError(
             f"Rank {lost[0].rank} did not begin: {lost[0].why}.", hint="See what it says, and start every rank alike."
         )
+    hosts = tuple(entry["host"] for entry in said)
+    refuse_differences([entry["terms"] for entry in said], hosts)
     here: list[tuple[int, Any]] = [(r, entry) for r, entry in enumerate(said) if entry["host"] == place.host]
     together = {core for _, entry in here for core in entry["cores"]}
     bound = sum(len(entry["cores"]) for _, entry in here) == len(together)
-    return OwnPlace([rank for rank, _ in here].index(meeting.rank), len(here), len(together), bound and len(here) > 1)
+    local_rank = [rank for rank, _ in here].index(meeting.rank)
+    return OwnPlace(local_rank, len(here), len(together), bound and len(here) > 1, hosts)
 
 
 def devices_of_rank(asked: str | None, own: OwnPlace, *, gpus: Callable[[], int], per_device: int = 1) -> str:

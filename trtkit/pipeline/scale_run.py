@@ -10,14 +10,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from trtkit.artifacts.scale import ALONE, TOGETHER, ScaleResult, Share
+from trtkit.artifacts.scale import ALONE, TOGETHER, Phase, ScaleResult, Share
+from trtkit.errors import TrtkitError
 from trtkit.measurement.causes import causes
 from trtkit.pipeline.scale_crew import Crew
 from trtkit.ranks import Alone, Lost, Meeting
 from trtkit.stages.bench import BenchRequest
 from trtkit.worker import Log, Progress
 
-__all__ = ["LOADING_S", "run_scale"]
+__all__ = ["LOADING_S", "CutShort", "run_scale"]
 
 LOADING_S = 1800.0
 """Longest time for conversion, loading and just-in-time compilation of the slowest rank."""
@@ -25,6 +26,20 @@ LOADING_S = 1800.0
 _START_S = 0.15  # between naming a window's begin and its begin: every rank must hear of it
 _START_PER_RANK_S = 0.002
 _SLACK_S = 15.0
+_FAREWELLS_S = 0.3
+
+
+class CutShort(KeyboardInterrupt):
+    """An interruption, with what there is.
+
+    Args:
+        result: rank 0's, or this rank's own part if there is no rank 0 any more; ``None`` for all other ranks.
+        died: whether a rank is gone without a word, which is why a launcher interrupts the others.
+    """
+
+    def __init__(self, result: ScaleResult | None, *, died: bool = False) -> None:
+        super().__init__()
+        self.result, self.died = result, died
 
 
 def run_scale(
@@ -34,7 +49,6 @@ def run_scale(
     launcher: str = "local",
     alone: bool = True,
     per_device: int = 1,
-    problem: str | None = None,
     stage: Callable[[str], None] = lambda title: None,
     on_event: Callable[[str, Progress | Log], None] = lambda device, event: None,
 ) -> ScaleResult | None:
@@ -48,23 +62,27 @@ def run_scale(
         launcher: who started the ranks, for the result.
         alone: also measure each device alone, before and after.
         per_device: how many ranks may share a GPU.
-        problem: why this rank cannot take part; the others are told.
         stage: is told which part begins.
         on_event: is told what the workers report.
 
     Returns:
-        The result on rank 0, ``None`` on all others.
+        The result on rank 0; on all others ``None``, or their own part if rank 0 is lost.
+
+    Raises:
+        CutShort: of several ranks, this one was interrupted.
     """
-    flow = _Flow(requests, meeting, per_device, stage)
-    with Crew([] if problem else requests, meeting, on_event) as crew:
+    flow = _Flow(requests, meeting, launcher, per_device, stage)
+    with Crew(requests, meeting, on_event) as crew:
         flow.crew = crew
-        shares: list[Share] = []
         try:
-            if flow.ready(problem):
+            if flow.ready():
                 flow.measure(alone)
-        finally:
-            shares = flow.own_shares()
-        return flow.gathered(shares, launcher)
+            return flow.gathered(flow.own_shares())
+        except KeyboardInterrupt:
+            if meeting.size == 1:
+                raise
+            stage("Interrupted: keeping what was measured")
+            raise flow.cut_short() from None
 
 
 class _Flow:
@@ -74,22 +92,22 @@ class _Flow:
         self,
         requests: Sequence[BenchRequest],
         meeting: Meeting | Alone,
+        launcher: str,
         per_device: int,
         stage: Callable[[str], None],
     ) -> None:
         self.crew: Crew
         self.problem: str | None = None
         self._requests, self._meeting, self._per_device, self._stage = requests, meeting, per_device, stage
+        self._launcher = launcher
         self._host = socket.gethostname()
         self._roll: list[Any] = []
 
-    def ready(self, problem: str | None) -> bool:
+    def ready(self) -> bool:
         """Wait until all devices of all ranks are ready; whether they are."""
-        self._stage(f"Loading and warming up on {len(self._requests)} devices" if self._requests else "Waiting")
-        if problem is not None:
-            self._meeting.warn(problem)
-        else:
-            self.crew.wait_until_ready(LOADING_S)
+        number = len(self._requests)
+        self._stage(f"Loading and warming up on {number} device{'s' * (number != 1)}")
+        self.crew.wait_until_ready(LOADING_S)
         mine = [
             {
                 "device": member.name,
@@ -99,8 +117,8 @@ class _Flow:
             }
             for member in self.crew.members
         ]
-        error = problem or self.crew.problem
-        said = {"host": self._host, "devices": mine, "problem": error, "clock_error_s": self._meeting.offset_error_s}
+        said: dict[str, Any] = {"host": self._host, "devices": mine, "problem": self.crew.problem}
+        said["clock_error_s"] = self._meeting.offset_error_s
         self._roll = self._meeting.exchange(said, timeout_s=LOADING_S)
         self._note([self._problem_of(rank, entry) for rank, entry in enumerate(self._roll)])
         self._note([self._shared_gpu()])
@@ -113,7 +131,10 @@ class _Flow:
         if self._requests:  # rank 0's are what counts, and all ranks were given the same
             settings = self._requests[0].settings
             seconds = max(settings.duration_s, min(settings.min_iterations * slowest, settings.max_duration_s))
-        seconds = self._agreed(seconds)
+        agreed = self._agreed(seconds)
+        if agreed is None:
+            return
+        seconds = agreed
         if alone:
             self._alone(ALONE[0], seconds, slowest)
         self._stage(f"Measuring together for {seconds:.1f} s")
@@ -121,29 +142,56 @@ class _Flow:
         if alone:
             self._alone(ALONE[1], seconds, slowest)
 
-    def own_shares(self) -> list[Share]:
+    def own_shares(self, *, hurried: bool = False) -> list[Share]:
         """This rank's devices with what was measured."""
-        rank = self._meeting.rank
-        if not self.crew.members:
-            return [Share(str(r.device), None, self._host, rank, problem="did not start") for r in self._requests]
-        return [
-            Share(
-                member.name,
-                member.ready["device"]["name"] if member.ready else None,
-                self._host,
-                rank,
-                self.crew.phases(member),
-                member.problem,
-            )
-            for member in self.crew.members
-        ]
+        shares = []
+        for member in self.crew.members:
+            name = member.ready["device"]["name"] if member.ready else None
+            phases: dict[str, Phase] = {}
+            problem = member.problem
+            try:
+                phases = self.crew.phases(member, hurried=hurried)
+            except TrtkitError as error:
+                problem = problem or error.message
+                self._note([self._problem_of(self._meeting.rank, {"problem": f"{member.name}: {problem}"})])
+            shares.append(Share(member.name, name, self._host, self._meeting.rank, phases, problem))
+        return shares
 
-    def gathered(self, shares: Sequence[Share], launcher: str) -> ScaleResult | None:
-        """Rank 0's result."""
+    def gathered(self, shares: Sequence[Share]) -> ScaleResult | None:
+        """Rank 0's result; another's part if rank 0 is lost."""
         self._stage("Gathering")
-        values = self._meeting.exchange([s.to_json() for s in shares], timeout_s=60 + _SLACK_S, to_all=False)
+        # Long enough for the slowest reference check; a rank that is gone is missed within seconds.
+        values = self._meeting.exchange([s.to_json() for s in shares], timeout_s=LOADING_S, to_all=False)
+        if self._meeting.leaderless:
+            self._note([self._problem_of(0, values[0])])
+            return self._result(shares)
+        return self._result(self._shares_of(values)) if self._meeting.rank == 0 else None
+
+    def cut_short(self) -> CutShort:
+        """Say farewell with what there is; rank 0 takes what the others have, if they are quick."""
+        shares = self.own_shares(hurried=True)
         if self._meeting.rank != 0:
-            return None
+            self._meeting.farewell("it was interrupted", [share.to_json() for share in shares])
+            if not self._meeting.leaderless:
+                return CutShort(None)
+            self.problem = self._problem_of(
+                0, Lost(0, f"it says nothing any more, and {self._launcher} ends all ranks")
+            )
+            return CutShort(self._result(shares), died=True)
+        last, silent = self._meeting.farewells(_FAREWELLS_S)
+        gone = Lost(-1, f"it says nothing any more, and {self._launcher} ends all ranks")
+        values: list[Any] = [
+            [share.to_json() for share in shares] if rank == 0 else last.get(rank) or replace(gone, rank=rank)
+            for rank in range(self._meeting.size)
+        ]
+        self.problem = None  # "it was interrupted" is less than what is known now
+        self._note([self._problem_of(rank, values[rank]) for rank in sorted(silent)])
+        self._note(["it was interrupted"])
+        result = self._result(self._shares_of(values))
+        self._meeting.farewell("it was interrupted")
+        return CutShort(result, died=bool(silent))
+
+    def _shares_of(self, values: Sequence[Any]) -> list[Share]:
         found: list[Share] = []
         for rank, value in enumerate(values):
             if isinstance(value, Lost):
@@ -151,10 +199,13 @@ class _Flow:
                 found += self._lost_shares(value)
             else:
                 found += [Share.from_json(share) for share in value]
+        return found
+
+    def _result(self, shares: Sequence[Share]) -> ScaleResult:
         errors = [said["clock_error_s"] for said in self._roll if isinstance(said, dict)]
         result = ScaleResult(
-            shares=tuple(found),
-            launcher=launcher,
+            shares=tuple(shares),
+            launcher=self._launcher,
             ranks=self._meeting.size,
             clock_error_s=max(errors, default=0.0),
             problem=self.problem,
@@ -182,7 +233,7 @@ class _Flow:
             return
         lead = _START_S + _START_PER_RANK_S * self._meeting.size + 3 * slowest
         start = self._agreed(time.monotonic() + lead)
-        if self._failed():
+        if start is None:
             return
         self.crew.measure(phase, [self.crew.members[index] for index in mine], start - self._meeting.offset_s, seconds)
         timeout = lead + seconds + 10 * slowest + _SLACK_S
@@ -193,14 +244,12 @@ class _Flow:
         ]
         self._note(problems)
 
-    def _failed(self) -> bool:
-        return self.problem is not None
-
-    def _agreed(self, value: float) -> float:
-        """Rank 0's number, on every rank."""
+    def _agreed(self, value: float) -> float | None:
+        """Rank 0's number, on every rank; ``None`` if a rank is lost."""
         values = self._meeting.exchange(value, timeout_s=LOADING_S)
-        self._note([self._problem_of(rank, entry) for rank, entry in enumerate(values) if isinstance(entry, Lost)])
-        return float(values[0]) if not isinstance(values[0], Lost) else 0.0
+        lost = [self._problem_of(rank, entry) for rank, entry in enumerate(values) if isinstance(entry, Lost)]
+        self._note(lost)
+        return None if lost else float(values[0])
 
     def _note(self, problems: Sequence[str | None]) -> None:
         known = [problem for problem in problems if problem]

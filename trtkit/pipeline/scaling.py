@@ -22,8 +22,9 @@ from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_subjects import is_plan
 from trtkit.pipeline.bench_supply import Supply
 from trtkit.pipeline.listener import Listener, Silence
-from trtkit.pipeline.scale_places import devices_of_rank, find_own_place
-from trtkit.pipeline.scale_run import run_scale
+from trtkit.pipeline.scale_agreement import first_failure, on_the_wire, terms
+from trtkit.pipeline.scale_places import OwnPlace, devices_of_rank, find_own_place
+from trtkit.pipeline.scale_run import LOADING_S, CutShort, run_scale
 from trtkit.ranks import Alone, Meeting, Place
 from trtkit.stages.bench import BenchRequest
 from trtkit.stages.export import SourceRequest
@@ -86,39 +87,63 @@ def scale(
     """
     listener, meeting, place = listener or Silence(), meeting or Alone(), place or Place()
     done: list[Scaled] = []
+    own: OwnPlace | None = None
+    own_error: Exception | None = None
+    rounds: tuple[_Round, ...] = ()
     with contextlib.ExitStack() as stack:
-        own_error: TrtkitError | None = None
-        rounds: tuple[_Round, ...] = ()
         try:
-            rounds = tuple(_rounds(request, _own_devices(request, meeting, place), listener, stack))
-        except TrtkitError as error:
+            devices = request.bench.devices
+            if meeting.size > 1:
+                own = find_own_place(meeting, place, terms(request))
+                devices = _devices(request, own)
+            rounds = tuple(_rounds(request, devices, listener, stack))
+            if meeting.rank == 0:
+                request.bench.output.mkdir(parents=True, exist_ok=True)  # refused now, not after the measurement
+        except Exception as error:
             if meeting.size == 1:
                 raise
             own_error = error
-        counts = meeting.exchange(len(rounds), timeout_s=1800.0)
-        number = max((count for count in counts if isinstance(count, int)), default=0) if own_error else len(rounds)
-        for index in range(max(number, 1)):
-            found = rounds[index] if index < len(rounds) else _Round("", ())
-            result = run_scale(
-                found.requests,
-                meeting,
-                launcher=place.launcher,
-                alone=request.alone,
-                per_device=request.ranks_per_device,
-                problem=own_error.message if own_error else None,
-                stage=listener.stage,
-                on_event=lambda device, event: listener.event(event),
-            )
-            if result is not None and found.name and any(share.phases for share in result.shares):
-                file = request.bench.output / f"{found.name}.scale.json"
-                write_json(file, result.to_json())
-                done.append(Scaled(result, file))
-            problem = meeting.trouble or (result.problem if result is not None else None)
-            if own_error is not None:
-                raise own_error
+        said = meeting.exchange({"runs": len(rounds), "error": on_the_wire(own_error)}, timeout_s=LOADING_S)
+        failure = first_failure(said, own.hosts if own else ())
+        if failure is not None:
+            raise failure if isinstance(own_error, TrtkitError | None) else own_error
+        for found in rounds:
+            try:
+                result = run_scale(
+                    found.requests,
+                    meeting,
+                    launcher=place.launcher,
+                    alone=request.alone,
+                    per_device=request.ranks_per_device,
+                    stage=listener.stage,
+                    on_event=lambda device, event: listener.event(event),
+                )
+            except CutShort as cut:
+                _keep(request, found, cut.result, meeting, done)
+                if cut.died and cut.result is not None and cut.result.problem:
+                    raise _ended(cut.result.problem, done) from None
+                raise
+            _keep(request, found, result, meeting, done)
+            problem = (result.problem if result is not None else None) or meeting.trouble
             if problem is not None:
-                raise _ended(result.problem if result and result.problem else problem, done)
+                raise _ended(problem, done)
     return tuple(done)
+
+
+def _keep(
+    request: ScalingRequest,
+    found: _Round,
+    result: ScaleResult | None,
+    meeting: Meeting | Alone,
+    done: list[Scaled],
+) -> None:
+    """Write a result that holds a measurement; a rank without rank 0 writes its own part under its own name."""
+    if result is None or not any(share.phases for share in result.shares):
+        return
+    rank = f".rank{meeting.rank}" if meeting.rank else ""
+    file = request.bench.output / f"{found.name}{rank}.scale.json"
+    write_json(file, result.to_json())
+    done.append(Scaled(result, file))
 
 
 def _ended(problem: str, done: Sequence[Scaled]) -> RunError:
@@ -129,10 +154,7 @@ def _ended(problem: str, done: Sequence[Scaled]) -> RunError:
     )
 
 
-def _own_devices(request: ScalingRequest, meeting: Meeting | Alone, place: Place) -> str | None:
-    if meeting.size == 1:
-        return request.bench.devices
-    own = find_own_place(meeting, place)
+def _devices(request: ScalingRequest, own: OwnPlace) -> str:
     return devices_of_rank(
         request.bench.devices, own, gpus=lambda: len(probe("onnxruntime").gpus), per_device=request.ranks_per_device
     )

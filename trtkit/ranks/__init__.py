@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trtkit.ranks.meeting import Alone, Lost, Meeting
+from trtkit.ranks.alone import Alone, Lost
+from trtkit.ranks.meeting import Meeting
 from trtkit.ranks.place import Place, find
 
 __all__ = ["Alone", "Lost", "Meeting", "Place", "find", "join"]
@@ -10,6 +11,8 @@ __all__ = ["Alone", "Lost", "Meeting", "Place", "find", "join"]
 
 def join(place: Place) -> Alone | Meeting:
     """Meet the other ranks of a run: over TCP where the place has an address, else over MPI.
+
+    With MPI the caller goes on in a child process (:mod:`trtkit.ranks.guard`): call it before there are threads.
 
     Raises:
         UsageError: the launcher is one that needs ``--rendezvous``, or the ranks do not belong together.
@@ -22,6 +25,8 @@ def join(place: Place) -> Alone | Meeting:
         from trtkit.ranks.tcp import TcpLink
 
         return Meeting(TcpLink(place))
+    from trtkit.ranks.guard import outlive_launcher
     from trtkit.ranks.mpi import MpiLink
 
+    outlive_launcher()
     return Meeting(MpiLink(place))

@@ -6,17 +6,15 @@ still answers; a process that was stopped or killed does not, and is missed afte
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from trtkit.ranks import clock
+from trtkit.ranks.alone import Lost
 from trtkit.ranks.link import Link
 
-__all__ = ["PATIENCE_S", "Alone", "Lost", "Meeting"]
+__all__ = ["PATIENCE_S", "Meeting"]
 
 PATIENCE_S = 4.0
 """After this silence a rank counts as lost."""
@@ -24,45 +22,9 @@ PATIENCE_S = 4.0
 _BEAT_S = 0.5
 _PINGS = 20
 _GOODBYE_S = 10.0
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Stands in an exchange for a rank that is gone.
-
-    Attributes:
-        rank: which.
-        why: what was seen, such as ``silent for 4 s``.
-    """
-
-    rank: int
-    why: str
-
-
-class Alone:
-    """A meeting of one; what :class:`Meeting` is to several ranks."""
-
-    rank = 0
-    size = 1
-    offset_s = 0.0
-    offset_error_s = 0.0
-
-    trouble: str | None = None
-    lost = False
-
-    def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
-        """``[value]``."""
-        return [value]
-
-    def warn(self, why: str) -> None:
-        """See :meth:`Meeting.warn`."""
-        self.trouble = self.trouble or why
-
-    def close(self) -> None:
-        """Nothing to leave."""
-
-    def abort(self, code: int) -> None:
-        """Nothing to end but the caller itself, which does."""
+_ANSWER_S = 0.5
+_AWAKE_S, _ASLEEP_S = 0.002, 0.01  # how long the thread listens at a time: after a message, and after a silence
+_DROWSY_S = 0.1
 
 
 class Meeting:
@@ -88,6 +50,9 @@ class Meeting:
         self._pong: dict[str, Any] | None = None
         self._lost: dict[int, str] = {}
         self._dismissed = False
+        self._left = False
+        self._farewells: dict[int, Any] = {}  # rank → last value, on rank 0
+        self._here: set[int] = set()
         # Rank 0 hears everybody, the others hear rank 0.
         self._heard = dict.fromkeys(range(1, self.size) if self.rank == 0 else (0,), time.monotonic())
         self._leaving = threading.Event()
@@ -99,6 +64,11 @@ class Meeting:
     def lost(self) -> bool:
         """Whether a rank is gone: a carrier that ends in step with all ranks (MPI) would then wait for ever."""
         return bool(self._lost)
+
+    @property
+    def leaderless(self) -> bool:
+        """Whether this rank has lost rank 0, so that it has nobody to give its values to."""
+        return self.rank != 0 and 0 in self._lost
 
     def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """Every rank's JSON-ready value, by rank; :class:`Lost` in place of those that are gone or do not come in time.
@@ -141,6 +111,33 @@ class Meeting:
         self._hear_of(why)
         if self.rank != 0:
             self._post(0, {"kind": "trouble", "why": why})
+
+    def farewell(self, why: str, value: Any = None) -> None:
+        """Leave before the others: they count this rank as lost, for this reason, and rank 0 gets a last value.
+
+        A rank 0 that does not say that it heard counts as lost itself.
+        """
+        if self._left:
+            return
+        self._left = True
+        for rank in range(1, self.size) if self.rank == 0 else (0,):
+            self._post(rank, {"kind": "gone", "why": why, "value": value})
+        self._flush()
+        if self.rank != 0 and self._wait(lambda: 0 in self._here or None, time.monotonic() + _ANSWER_S) is None:
+            with self._changed:
+                self._lost.setdefault(0, "it says nothing any more")
+
+    def farewells(self, wait_s: float) -> tuple[dict[int, Any], set[int]]:
+        """On rank 0, which is about to leave in a hurry: the others' last values, and who does not answer any more.
+
+        A launcher that ends all ranks because one has died ends them a second after it told them.
+        """
+        for rank in range(1, self.size):
+            self._post(rank, {"kind": "roll"})
+        everybody = set(range(1, self.size))
+        self._wait(lambda: everybody <= self._farewells.keys() | self._lost.keys() or None, time.monotonic() + wait_s)
+        with self._changed:
+            return dict(self._farewells), everybody - self._here - self._farewells.keys()
 
     def close(self) -> None:
         """Leave in good order; every rank does, rank 0 first.
@@ -188,15 +185,27 @@ class Meeting:
             return found
 
     def _carry(self) -> None:
+        try:
+            self._carry_on()
+        except Exception as error:  # nothing can be heard any more, so nobody is there
+            with self._changed:
+                self._lost = dict.fromkeys(self._heard, f"the connection failed ({error})") | self._lost
+                self._changed.notify_all()
+            self._hear_of(f"rank {self.rank} cannot reach the others: {error}")
+
+    def _carry_on(self) -> None:
         """The thread: send what is to be sent, take what comes, beat, and miss who is silent."""
-        beaten = 0.0
+        beaten = busy = 0.0
         while not self._leaving.is_set():
             with self._changed:
                 outbox, self._outbox = self._outbox, []
             for to, message in outbox:
                 self._link.send(to, message)
-            packet = self._link.receive(0.002)
+            # Listening costs processor time, which is the measurement's: seldom while nothing is going on.
+            packet = self._link.receive(_AWAKE_S if time.monotonic() - busy < _DROWSY_S else _ASLEEP_S)
             now = time.monotonic()
+            if outbox or (packet is not None and packet[1]["kind"] != "beat"):
+                busy = now
             if packet is not None:
                 self._take(*packet, now)
             if now - beaten > _BEAT_S:
@@ -215,14 +224,27 @@ class Meeting:
         if kind == "ping":
             self._link.send(sender, {"kind": "pong", "sent": message["sent"], "clock": time.monotonic()})
             return
+        if kind == "roll":
+            self._link.send(sender, {"kind": "here"})
+            return
         if kind == "trouble":
             self._hear_of(message["why"])
+            return
+        if kind == "gone":
+            self._link.send(sender, {"kind": "here"})
+            with self._changed:
+                self._lost.setdefault(sender, message["why"])
+                self._farewells[sender] = message["value"]
+                self._changed.notify_all()
+            self._hear_of(f"rank {sender} is lost: {message['why']}")
             return
         with self._changed:
             if kind == "put":
                 self._given.setdefault(message["round"], {})[sender] = message["value"]
             elif kind == "all":
                 self._gathered[message["round"]] = message["values"]
+            elif kind == "here":
+                self._here.add(sender)
             elif kind == "bye":
                 self._dismissed = True
             elif kind == "pong":
@@ -252,29 +274,16 @@ class Meeting:
                     self._post(rank, {"kind": "trouble", "why": why})
 
     def _synchronize(self) -> None:
-        """Estimate the difference of the clocks: the ping with the shortest way bounds it best (Cristian 1989)."""
-        boots = self.exchange(_boot(), timeout_s=60)
-        if self.rank != 0 and boots[0] != boots[self.rank]:
-            best = None
+        """Estimate the difference of the clocks where they are not one."""
+        clocks = self.exchange(clock.identity(), timeout_s=60)
+        if self.rank != 0 and clocks[0] != clocks[self.rank]:
+            pings = clock.Pings()
             for _ in range(_PINGS):
                 self._pong = None
                 sent = time.monotonic()
                 self._post(0, {"kind": "ping", "sent": sent})
                 pong = self._wait(lambda: self._pong, sent + 2)
                 if pong is not None and pong["sent"] == sent:
-                    trip = pong["arrived"] - sent
-                    if best is None or trip < best[0]:
-                        best = (trip, pong["clock"] - (sent + pong["arrived"]) / 2)
-            if best is not None:
-                self.offset_error_s, self.offset_s = best[0] / 2, best[1]
+                    pings.add(sent, pong["clock"], pong["arrived"])
+            self.offset_s, self.offset_error_s = pings.offset_s, pings.error_s
         self.exchange(None, timeout_s=60)
-
-
-def _boot() -> str:
-    """Equal on processes that share a monotonic clock: the kernel's boot and its time namespace."""
-    parts: Sequence[Path] = (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/timens_offsets"))
-    found = []
-    for part in parts:
-        with contextlib.suppress(OSError):
-            found.append(part.read_text().strip())
-    return "\n".join(found) or f"unknown {time.monotonic()}"

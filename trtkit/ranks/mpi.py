@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from trtkit.errors import BackendUnavailableError, UsageError
+from trtkit.ranks.guard import abandoned, at_most
 from trtkit.ranks.link import Packet
 from trtkit.ranks.place import Place
 
@@ -15,6 +16,7 @@ __all__ = ["MpiLink"]
 
 _TAG = 1912
 _POLL_S = 0.0005
+_MEETING_S = 60
 
 
 class MpiLink:
@@ -27,7 +29,8 @@ class MpiLink:
 
     def __init__(self, place: Place) -> None:
         try:
-            from mpi4py import MPI
+            with at_most(_MEETING_S):  # MPI_Init waits for all ranks, for ever
+                from mpi4py import MPI
         except ImportError as error:
             raise BackendUnavailableError(
                 f"{place.launcher} started {place.size} processes, and the Python package mpi4py, by which they would "
@@ -88,6 +91,7 @@ class MpiLink:
             time.sleep(_POLL_S)
 
     def abort(self, code: int) -> None:
-        """``MPI_Abort``: the launcher ends every rank, stopped ones too."""
-        self._world.Abort(code)
+        """``MPI_Abort``: the launcher ends every rank, stopped ones too. Without a launcher this process ends alone."""
+        if not abandoned():
+            self._world.Abort(code)
         os._exit(code)

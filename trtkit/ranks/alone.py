@@ -1,0 +1,55 @@
+"""What stands in for ranks that are not there: a meeting of one, and a rank that is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Alone", "Lost"]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands in an exchange for a rank that is gone.
+
+    Attributes:
+        rank: which.
+        why: what was seen, such as ``silent for 4 s``.
+    """
+
+    rank: int
+    why: str
+
+
+class Alone:
+    """A meeting of one; what :class:`Meeting` is to several ranks."""
+
+    rank = 0
+    size = 1
+    offset_s = 0.0
+    offset_error_s = 0.0
+
+    trouble: str | None = None
+    lost = False
+    leaderless = False
+
+    def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
+        """``[value]``."""
+        return [value]
+
+    def warn(self, why: str) -> None:
+        """See :meth:`Meeting.warn`."""
+        self.trouble = self.trouble or why
+
+    def farewell(self, why: str, value: Any = None) -> None:
+        """Nobody to tell."""
+
+    def farewells(self, wait_s: float) -> tuple[dict[int, Any], set[int]]:
+        """Of nobody."""
+        return {}, set()
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+    def abort(self, code: int) -> None:
+        """Nothing to end but the caller itself, which does."""
