@@ -92,5 +92,18 @@ class JobData:
         from calibration.dataset import open_dataset
 
         dataset = open_dataset(self.spec, self.inputs, self.preprocessing)
-        calibration, held_out = dataset.split(self.holdout, self.seed)
+        calibration, held_out = dataset.split(self.held_out_of(len(dataset)), self.seed)
         return dataset, tuple(calibration), tuple(held_out)
+
+    def held_out_of(self, count: int) -> float:
+        """The holdout for so many samples: of a model with a fixed batch whole batches, as near as can be.
+
+        A single batch is calibrated with, and nothing is held out.
+        """
+        if not self.fixed or self.batch == 1 or self.holdout < 0 or count < self.batch:
+            return self.holdout
+        if self.holdout == 0 or (self.holdout >= 1 and self.holdout % 1):
+            return self.holdout
+        wanted = self.holdout * count if self.holdout < 1 else self.holdout
+        whole = count // self.batch
+        return min(max(1, round(wanted / self.batch)), whole - 1) * self.batch

@@ -65,6 +65,12 @@ def collect(
     wanted = JobData.from_json(data)
     report.progress("Looking at the data", 0, None)
     dataset, calibration, held_out = wanted.open()
+    if wanted.fixed and (held := wanted.held_out_of(len(dataset))) != wanted.holdout:
+        report.log(
+            "info",
+            f"the model takes exactly {wanted.batch} samples at a time: {held:.0f} of {len(dataset)} are held out, "
+            f"{len(dataset) % wanted.batch} are left over",
+        )
     identity = {"model": model, **wanted.identity(dataset, calibration)}
     identity["tensors"] = f"{len(tensors)}, SHA-256 {sha256_json([tensors, exact_only])[:12]}"
     collector, done = Collector(tensors, exact_only=exact_only), 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,29 @@ def test_what_a_fixed_batch_leaves_over_is_counted(arguments: dict[str, Any], tm
         "left over: the model takes exactly 4 at a time": 2,
     }
     assert answer["description"]["samples"] == 8
+
+
+@pytest.mark.parametrize(
+    ("count", "holdout", "held"),
+    [
+        (32, 0.2, 10),
+        (32, 0.0, 0.0),
+        (32, 6, 10),
+        (100, 0.2, 20),
+        (100, 0.26, 30),
+        (20, 0.9, 10),
+        (12, 0.2, 0),
+        (9, 0.2, 0.2),
+    ],
+)
+def test_a_fixed_batch_holds_out_whole_batches(count: int, holdout: float, held: float) -> None:
+    data = JobData(DataSpec(synthetic=count), (), None, holdout, 0, 10, fixed=True)
+    assert data.held_out_of(count) == held
+    assert replace(data, fixed=False).held_out_of(count) == holdout
+
+
+def test_held_out_batches_of_a_fixed_size_are_told(arguments: dict[str, Any], tmp_path: Path) -> None:
+    given = pictures(tmp_path / "photos", 11, (), arguments, holdout=0.2, batch=4, fixed=True)
+    answer, said = heard(given, tmp_path / "c.npz")
+    assert (answer["samples"], answer["held_out"]) == (4, 4)
+    assert "the model takes exactly 4 samples at a time: 4 of 11 are held out, 3 are left over" in said

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 
+import onnx
 import pytest
 
 from tests.backends.layer_samples import NAMES, Sample, sample
 from trtkit.artifacts.layers import Layer, LayerReport, LayerTensor
 from trtkit.artifacts.precision import PrecisionProof
 from trtkit.backends import layer_log
-from trtkit.graph.precision_proof import prove
+from trtkit.graph.precision_proof import names_in_branches, prove
 
 
 def proof_of(recorded: Sample, asked: str | None = None) -> PrecisionProof:
@@ -139,3 +140,30 @@ def test_a_model_without_products() -> None:
 def test_a_long_list_of_unproven_nodes_is_shortened() -> None:
     proof = prove([(f"n{i}", "Conv") for i in range(9)], LayerReport("builder-log", (conv("x", "int8", "x"),)), "int8")
     assert proof.sentence.endswith("Conv 'n4' and 4 more")
+
+
+def test_nodes_inside_branches_say_so_where_they_are_not_proven() -> None:
+    report = LayerReport("builder-log", (conv("a", "fp16", "a"),))
+    proof = prove([("a", "Conv"), ("b", "Conv"), ("c", "Conv")], report, "fp16", {"a", "b"})
+    assert [node.reason for node in proof.nodes] == [
+        None,
+        "no layer names it; it is inside a branch of If, Loop or Scan",
+        "no layer names it",
+    ]
+    assert proof.sentence == (
+        "1 of 3 Conv in FP16; not proven: Conv 'b', Conv 'c' (1 of them inside a branch of If, Loop or Scan, whose "
+        "layers engines do not name)"
+    )
+
+
+def test_names_in_branches() -> None:
+    def graph(*names: str) -> onnx.GraphProto:
+        nodes = [onnx.helper.make_node("Identity", ["x"], [f"y_{name}"], name=name) for name in names]
+        return onnx.helper.make_graph(nodes, "g", [], [])
+
+    main = graph("a", "both")
+    choose = onnx.helper.make_node(
+        "If", ["c"], ["z"], name="if", then_branch=graph("b"), else_branch=graph("c", "both")
+    )
+    main.node.append(choose)
+    assert names_in_branches(onnx.helper.make_model(main)) == {"b", "c"}

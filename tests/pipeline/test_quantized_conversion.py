@@ -17,6 +17,7 @@ from tests.pipeline.small_calibration import Notes, int8, request, write_net
 from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.backends.capabilities import Capabilities
 from trtkit.errors import CalibrationError, ModelError, UsageError
+from trtkit.graph.qdq_view import without_pairs
 from trtkit.pipeline.calibration import CalibrationResult, calibrate
 from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.quantization import Quantization
@@ -112,6 +113,20 @@ def test_a_model_that_is_quantized_already_is_taken_as_it_is(folder: Path, done:
     assert {each.name: each.raw_data for each in theirs.graph.initializer} == weights
     with pytest.raises(ModelError, match="quantized already"):
         convert(replace(int8(folder, "adopted", None, done.onnx.path), precision="fp32"))
+
+
+def test_what_a_foreign_model_leaves_float_is_said(done: CalibrationResult) -> None:
+    model = onnx.load(done.onnx.path)
+    makers = {node.output[0]: node for node in model.graph.node}
+    by_rewrite = without_pairs(model, ("Conv",))  # the sum of an LRN stays float
+    first, second, *others = [n for n in model.graph.node if n.op_type == "Conv" and n.name not in by_rewrite]
+    model.graph.initializer.append(tensor("bare", np.zeros((16, 3, 3, 3), np.float32)))
+    first.input[0], first.input[1] = "x", "bare"
+    second.input[0] = makers[makers[second.input[0]].input[0]].input[0]  # what lies before its pair
+    found = without_pairs(model, ("Conv",))
+    assert found[first.name] == "the file has no Q/DQ there"
+    assert found[second.name] == f"the file has no Q/DQ at its input {second.input[0]!r}"
+    assert not {node.name for node in others} & set(found)
 
 
 def test_an_unsigned_zero_point_is_refused_by_rule(folder: Path, done: CalibrationResult) -> None:

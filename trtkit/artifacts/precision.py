@@ -10,10 +10,13 @@ from typing import Any
 from trtkit.artifacts.files import json_ready
 from trtkit.artifacts.layers import LayerSource
 
-__all__ = ["WEIGHTED_OPS", "NodePrecision", "PrecisionProof"]
+__all__ = ["INSIDE", "WEIGHTED_OPS", "NodePrecision", "PrecisionProof"]
 
 WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """ONNX operators whose data type decides the precision of a plan; everything else follows them."""
+
+INSIDE = "inside a branch of If, Loop or Scan"
+"""Words in the reason of a node that is not proven because it is no node of the main graph."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class PrecisionProof:
         others = Counter((node.op, node.dtype) for node in self.others)
         parts += [f"{op} in {dtype.upper()} ({n})" for (op, dtype), n in others.items() if dtype and dtype != asked]
         if self.unproven:
-            parts.append(f"not proven: {_names(self.unproven)}")
+            inside = sum(INSIDE in (node.reason or "") for node in self.unproven)
+            branches = f" ({inside} of them {INSIDE}, whose layers engines do not name)" if inside else ""
+            parts.append(f"not proven: {_names(self.unproven)}{branches}")
         return "; ".join(parts)
 
     def explained(self, why: Mapping[str, str]) -> PrecisionProof:

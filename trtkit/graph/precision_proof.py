@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import onnx
 
 from trtkit.artifacts.layers import Layer, LayerReport, widest
-from trtkit.artifacts.precision import WEIGHTED_OPS, NodePrecision, PrecisionProof
+from trtkit.artifacts.precision import INSIDE, WEIGHTED_OPS, NodePrecision, PrecisionProof
 from trtkit.graph.rewrites.base import made_by
 from trtkit.graph.tree import every_graph
 
-__all__ = ["layers_of_the_source", "prove"]
+__all__ = ["layers_of_the_source", "names_in_branches", "prove"]
 
 # TensorRT-RTX calls a product NODE_mylI_J or NODE_UK_mylI_J, and NODE+NODE_mylI_J when it merged two nodes.
 _LAYER_SUFFIX = re.compile(r"(?:_U\d+)?_myl\d+_\d+$")
@@ -61,7 +62,15 @@ def layers_of_the_source(model: onnx.ModelProto) -> list[tuple[str, str]]:
     return [(n.name, n.op_type) for n in nodes if n.op_type not in WEIGHTED_OPS or made_by(n) is None]
 
 
-def prove(nodes: Sequence[tuple[str, str]], report: LayerReport, asked: str) -> PrecisionProof:
+def names_in_branches(model: onnx.ModelProto) -> frozenset[str]:
+    """Names of nodes that are all inside branches (of If, Loop or Scan): engines seldom name layers after them."""
+    outside = {node.name for node in model.graph.node}
+    return frozenset({node.name for graph in every_graph(model.graph) for node in graph.node} - outside)
+
+
+def prove(
+    nodes: Sequence[tuple[str, str]], report: LayerReport, asked: str, in_branches: Collection[str] = ()
+) -> PrecisionProof:
     """State for every weighted node in which data type it runs.
 
     Args:
@@ -69,6 +78,7 @@ def prove(nodes: Sequence[tuple[str, str]], report: LayerReport, asked: str) -> 
             :data:`~trtkit.artifacts.precision.WEIGHTED_OPS` and the normalizations are passed over.
         report: the layers of the plan.
         asked: the precision that was asked for, such as ``fp16`` or ``int8``.
+        in_branches: names of nodes inside branches, for the reason of what is not proven.
 
     Returns:
         The proof. A node that no layer names, that has no name or shares it is unproven, with the reason.
@@ -79,9 +89,15 @@ def prove(nodes: Sequence[tuple[str, str]], report: LayerReport, asked: str) -> 
         for node in layer.onnx_nodes:
             carriers.setdefault(node, []).append(layer)
 
-    def found(wanted: frozenset[str]) -> tuple[NodePrecision, ...]:
-        return tuple(
+    def all_of(wanted: frozenset[str]) -> tuple[NodePrecision, ...]:
+        found = (
             _find(name, op, report, tuple(carriers.get(name, ())), times[name]) for name, op in nodes if op in wanted
         )
+        return tuple(
+            replace(node, reason=f"{node.reason}; it is {INSIDE}")
+            if node.dtype is None and node.name in in_branches
+            else node
+            for node in found
+        )
 
-    return PrecisionProof(asked, report.source, found(frozenset(WEIGHTED_OPS)), found(_OTHER_OPS))
+    return PrecisionProof(asked, report.source, all_of(frozenset(WEIGHTED_OPS)), all_of(_OTHER_OPS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 from trtkit.graph.quantizable import stored_constants
 from trtkit.graph.tree import weightless
 
-__all__ = ["QUANTIZE", "Dequantizer", "QdqView"]
+__all__ = ["QUANTIZE", "Dequantizer", "QdqView", "without_pairs"]
 
 QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _SAME_TENSOR = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast")
@@ -117,3 +118,22 @@ class QdqView:
         """Whether a tensor is a DequantizeLinear's own output, with nothing in between."""
         node = self.makers.get(name)
         return node is not None and node.op_type == _DEQUANTIZE
+
+
+def without_pairs(model: onnx.ModelProto, operators: Collection[str]) -> dict[str, str]:
+    """Nodes of these operators that read something unquantized, each with a sentence that says what.
+
+    Args:
+        model: a Q/DQ model.
+        operators: those whose first two inputs are to be quantized.
+    """
+    view, found = QdqView(model), {}
+    for node in view.nodes:
+        if node.op_type in operators:
+            bare = [name for name in node.input[:2] if view.dequantizer(name) is None]
+            if len(bare) == 2:
+                found[node.name] = "the file has no Q/DQ there"
+            elif bare:
+                what = "weight" if bare[0] in view.constants else "input"
+                found[node.name] = f"the file has no Q/DQ at its {what} {bare[0]!r}"
+    return found

@@ -163,7 +163,7 @@ def _rewritten(
 def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, listener: Listener) -> PlanManifest:
     from trtkit.graph import io
     from trtkit.graph.outputs import softmax_axes
-    from trtkit.graph.precision_proof import layers_of_the_source, prove
+    from trtkit.graph.precision_proof import layers_of_the_source, names_in_branches, prove
     from trtkit.graph.shapes import resolve_profile
 
     timings: dict[str, float] = {}
@@ -179,7 +179,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         exported = _rewritten(request, exported, can, options, scratch, listener)
     with _timed("lower", timings):
         softmax, nodes = softmax_axes(exported.model), layers_of_the_source(exported.model)
-        report_of_rewrites = exported.rewrites
+        in_branches, report_of_rewrites = names_in_branches(exported.model), exported.rewrites
         made = _lower(request, exported, plan.with_name(onnx_name(request)), scratch, listener)
         del exported  # the weights leave this process before the builder needs the memory
     with _timed("build", timings):
@@ -208,7 +208,8 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
     if options.runtime_cache is not None and report.status == "not_executed":
         listener.note("nothing was executed, so the runtime cache was neither read nor written")
     layers = built.outcome.layers
-    proof = prove(nodes, layers, request.precision).explained(made.stays_float) if layers is not None else None
+    proof = prove(nodes, layers, request.precision, in_branches) if layers is not None else None
+    proof = proof.explained(made.stays_float) if proof is not None else None
     if proof is not None and request.precision in QUANTIZED and not proof.fraction(request.precision):
         raise BuildError(
             f"{can.family} {can.version} built a plan in which nothing runs in {request.precision.upper()}: "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtkit.artifacts.exported import CastModel, ExportedModel
+from trtkit.artifacts.precision import WEIGHTED_OPS
 from trtkit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def adopt(exported: ExportedModel, path: Path, precision: str, note: Callable[[s
     """
     from trtkit.graph import io
     from trtkit.graph.qdq_rules import check
+    from trtkit.graph.qdq_view import without_pairs
 
     source = exported.source
     if source.precision != precision:
@@ -58,7 +60,8 @@ def adopt(exported: ExportedModel, path: Path, precision: str, note: Callable[[s
     onnx = io.save(
         exported.model, path, name=source.name, precision=precision, parents=parents, transforms=exported.transforms
     )
-    return CastModel(onnx, exported.original or path, source, notes=tuple(advice))
+    bare = without_pairs(exported.model, WEIGHTED_OPS)
+    return CastModel(onnx, exported.original or path, source, bare, tuple(advice))
 
 
 def _counted(found: Sequence[Breach]) -> str:
