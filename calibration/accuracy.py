@@ -20,6 +20,7 @@ __all__ = ["Accuracy", "Scorer", "scores_of"]
 Floats = npt.NDArray[np.float64]
 
 _RESAMPLES = 1000
+_SAME = 1e-12  # of the power: a millionth of the magnitude
 _Z = 1.96  # of a two-sided 95 % interval
 
 
@@ -32,7 +33,7 @@ class Accuracy:
         sqnr_db: 10·log₁₀(Σ reference² / Σ (candidate − reference)²) over all scores; ``None`` when it is not finite.
         sqnr_low_db, sqnr_high_db: its 95 % interval, from resampling the samples (bootstrap, seeded).
         centred_sqnr_db: the same with the reference's mean over the samples taken off its power, so that a constant in
-            the scores does not flatter; ``None`` when it is not finite.
+            the scores does not flatter; ``None`` when it is not finite, or the reference is :attr:`Scorer.constant`.
         top1_agreement: share of samples whose best class is the same; ``None`` where the model has no classes.
         top1_low, top1_high: its 95 % interval (Wilson, 1927).
     """
@@ -107,12 +108,22 @@ class Scorer:
         """Σ (candidate − reference)² so far: what a search makes smaller."""
         return float(sum(part.sum() for part in self._noise))
 
+    @property
+    def constant(self) -> bool:
+        """Whether the reference's scores are the same for every sample, but for float32's rounding."""
+        return sum(map(len, self._signal)) > 1 and self._spread <= _SAME * float(sum(map(np.sum, self._signal)))
+
+    @property
+    def _spread(self) -> float:
+        """Power of the reference's scores with their mean over the samples taken off."""
+        assert self._sum is not None
+        count = sum(map(len, self._signal))
+        return float(sum(map(np.sum, self._signal))) - float(np.square(self._sum).sum()) / count
+
     def accuracy(self) -> Accuracy:
         """The figures over everything taken so far; at least one batch."""
         signal, noise = np.concatenate(self._signal), np.concatenate(self._noise)
         count = len(signal)
-        assert self._sum is not None
-        centred = signal.sum() - float(np.square(self._sum).sum()) / count
         draws = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
         resampled = [_decibels(signal[draw].sum(), noise[draw].sum()) for draw in draws]
         finite = [value for value in resampled if value is not None]
@@ -123,7 +134,7 @@ class Scorer:
             sqnr_db=_decibels(signal.sum(), noise.sum()),
             sqnr_low_db=None if low is None else float(low),
             sqnr_high_db=None if high is None else float(high),
-            centred_sqnr_db=_decibels(centred, noise.sum()),
+            centred_sqnr_db=None if self.constant else _decibels(self._spread, noise.sum()),
             top1_agreement=top1,
             top1_low=top1_low,
             top1_high=top1_high,

@@ -11,22 +11,26 @@ import numpy as np
 from trtkit.artifacts.model import Dim, TensorSpec
 from trtkit.errors import CalibrationError
 
-__all__ = ["check_fits", "convert", "hash_feeds", "match_names"]
+__all__ = ["UNNAMED", "check_fits", "convert", "hash_feeds", "match_names"]
+
+UNNAMED = "arr_0"
+"""What ``numpy.savez`` calls an array that it is given without a name."""
 
 
 def match_names(given: Sequence[str], inputs: Sequence[TensorSpec], where: str) -> dict[str, str]:
-    """Input name → name of the array for it. With one input and one array the array's name does not matter.
+    """Input name → name of the array for it. One array for one input may have no name: NumPy calls it ``arr_0`` then.
 
     Raises:
         CalibrationError: the names differ.
     """
     wanted = [spec.name for spec in inputs]
-    if len(given) == len(wanted) == 1:
+    if len(given) == len(wanted) == 1 and given[0] in (UNNAMED, wanted[0]):
         return {wanted[0]: given[0]}
     if set(given) != set(wanted):
         raise CalibrationError(
             f"{where} holds {', '.join(given) or 'nothing'}, and the model's inputs are {', '.join(wanted)}.",
-            hint="Give one array for each input, under its name.",
+            hint="Give one array for each input, under its name"
+            + (f", or a single one without a name ({UNNAMED})." if len(wanted) == 1 else "."),
         )
     return {name: name for name in wanted}
 

@@ -48,6 +48,8 @@ class ArraySource:
         self.facts: dict[str, str] = {}
         with _explained(path):
             arrays = _headers(path)
+        if list(arrays) == [path.stem] and len(inputs) == 1 and path.suffix.lower() == ".npy":
+            arrays = {inputs[0].name: arrays[path.stem]}  # the file's name is not the input's
         names = match_names(list(arrays), inputs, str(path))
         self._arrays = {name: arrays[given] for name, given in names.items()}
         for one in inputs:

@@ -80,6 +80,12 @@ def score(
             done += len(batch.ids)
             report.progress("Scoring held-out samples", done, len(held_out))
         where = float_model.where
+    if done and next(iter(scorers.values())).constant:
+        report.log(
+            "warning",
+            f"the float model gives the same scores for all of the {done} held-out samples, so nothing can be said "
+            "about accuracy: look at the preprocessing and the weights",
+        )
     if not done:
         report.log("warning", f"none of the {len(held_out)} held-out samples can be used, so nothing is compared")
     return {

@@ -85,3 +85,14 @@ def test_a_saturated_softmax_still_names_the_best_class() -> None:
     scores = scores_of({"prob": np.array([[0, 0, 1, 0], [1, 0, 0, 0]], np.float32)}, {"prob": 1})
     assert scores.argmax(axis=1).tolist() == [2, 0]
     assert scores[0, 2] > 0 > scores[0, 0]
+
+
+def test_constant_scores_have_no_centred_ratio() -> None:
+    reference = np.tile(np.float32([0.1, 3.7, -2.2]), (64, 1)).astype(np.float64)
+    taken = scorer_of(reference, reference + 0.01, 8)
+    assert taken.constant
+    assert taken.accuracy().centred_sqnr_db is None
+    assert taken.accuracy().sqnr_db == pytest.approx(10 * np.log10((reference**2).sum() / (0.01**2 * reference.size)))
+    reference[5, 0] += 1e-3
+    varied = scorer_of(reference, reference + 0.01, 8)
+    assert not varied.constant and varied.accuracy().centred_sqnr_db is not None

@@ -30,7 +30,7 @@ def test_rows_are_what_numpy_loads(tmp_path: Path, form: str) -> None:
     if form == "npy":
         np.save(path, VALUES)
     else:
-        (np.savez_compressed if form == "compressed" else np.savez)(path, any_name=VALUES)
+        (np.savez_compressed if form == "compressed" else np.savez)(path, x=VALUES)
     dataset = open_dataset(DataSpec(path), ONE)
     batches = list(dataset.batches(batch_size=4))
     np.testing.assert_array_equal(np.concatenate([batch.feeds["x"] for batch in batches]), VALUES)
@@ -117,6 +117,15 @@ def test_values_that_the_input_cannot_hold_are_refused_with_their_row(tmp_path: 
     np.save(tmp_path / "b.npy", np.array([[1, 2], [3, 256]]))
     with pytest.raises(CalibrationError, match="uint8"):
         open_dataset(DataSpec(tmp_path / "b.npy"), (TensorSpec("x", "uint8", ("N", 2)),))
+
+
+def test_a_name_that_is_no_input_is_refused_and_none_is_taken(tmp_path: Path) -> None:
+    one = (TensorSpec("x", "float32", ("N", *VALUES.shape[1:])),)
+    with pytest.raises(CalibrationError, match="holds pixels, and the model's inputs are x") as caught:
+        open_dataset(DataSpec(saved(tmp_path, pixels=VALUES)), one)
+    assert "(arr_0)" in caught.value.hint
+    np.savez(tmp_path / "unnamed.npz", VALUES)
+    assert len(open_dataset(DataSpec(tmp_path / "unnamed.npz"), one)) == len(VALUES)
 
 
 def test_names_and_counts_of_several_arrays_must_match(tmp_path: Path) -> None:

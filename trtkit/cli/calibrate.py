@@ -76,6 +76,9 @@ def calibrate(
             "--explain", help="Print what is decided for every node, and why. Without data that is all that is done."
         ),
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let a synthetic table replace one that was made from real data.")
+    ] = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -126,6 +129,7 @@ def calibrate(
         output=output,
         command=context.obj,
         rewrite=rewrite,
+        force=force,
     )
     with Screen(verbose=verbose) as screen:
         result = run_calibrate(request, screen)

@@ -111,7 +111,7 @@ def convert(
     require_validation: Annotated[
         bool, typer.Option("--require-validation", help="Exit 9 unless the plan itself was executed, and agreed.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Build even if an equal plan is already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build anew, over whatever is there.")] = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> int:

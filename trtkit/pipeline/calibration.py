@@ -23,6 +23,7 @@ from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, checkpoint_path, placed
 from trtkit.pipeline.rewriting import Rewriting, check_asked, rewritten
 from trtkit.pipeline.table_fit import check_table
+from trtkit.pipeline.table_kept import note_replaced, older_table, table_path
 from trtkit.pipeline.thresholds import calibrated
 from trtkit.stages.export import SourceRequest, export
 from trtkit.stages.quantize import quantize, quantized_name
@@ -48,6 +49,7 @@ class CalibrationRequest:
             read, or one of TensorRT 8.6 with the calibrator closest to the method.
         output: the folder for the artifacts.
         command: the command line, for the table.
+        force: let a table from synthetic samples replace one from real data.
         rewrite: rewrites for speed before the calibration: ``none``, ``safe`` or names with commas between; ``None``
             takes ``safe``, but ``none`` where a TensorRT cache is read or written, which names the source's tensors.
     """
@@ -61,6 +63,7 @@ class CalibrationRequest:
     output: Path = Path()
     command: tuple[str, ...] = ()
     rewrite: str | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -100,7 +103,7 @@ class CalibrationResult:
         """The result as one JSON document."""
         return {
             "table": str(self.table_path),
-            "onnx": self.onnx.to_json(),
+            "onnx": {**self.onnx.to_json(), "path": str(self.onnx.path)},
             "report": {"path": str(self.report_path), **self.report.to_json()},
             "chosen": self.table.method,
             "tensors": len(self.table.tensors),
@@ -126,6 +129,8 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
     _check(request)
     name = request.source.name
     checkpoint = checkpoint_path(request.output, name)
+    new_data = None if request.from_trt_cache is not None else request.how.data
+    older = older_table(table_path(request.output, name), new_data, force=request.force)
     with staging(request.output) as folder:
         listener.stage(f"Exporting {name}")
         exported = export(request.source)
@@ -170,6 +175,7 @@ def calibrate(request: CalibrationRequest, listener: Listener | None = None) -> 
         report_path = request.output / f"{name}.calibration-report.json"
         write_json(folder / report_path.name, report.to_json())
         publish(folder, request.output, last=f"{name}.calibration.json")
+    note_replaced(table_path(request.output, name), older, listener)
     checkpoint.unlink(missing_ok=True)
     written = None
     if request.to_trt_cache is not None:

@@ -25,6 +25,7 @@ from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, lower_quantized
 from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult, check_limits
 from trtkit.pipeline.rewriting import Rewriting, check_asked, check_replayed, replaying, rewritten, target_of
+from trtkit.pipeline.table_kept import note_replaced, older_table, table_path
 from trtkit.pipeline.tuning import tuned
 from trtkit.stages.adopt import adopt
 from trtkit.stages.build import build
@@ -82,6 +83,9 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
         return ConvertResult(plan, manifest, True, why, time.perf_counter() - started)
     if not request.force:
         refuse_foreign(plan, request.output / onnx_name(request), request.source.name)
+    how, table = request.quantization, table_path(request.output, request.source.name)
+    calibrates = how is not None and how.table is None and how.data is not None
+    older = older_table(table, how.data, force=request.force) if how is not None and calibrates else None
     replaced = plan.exists() and not request.force
     with staging(request.output) as folder:
         manifest = _convert(request, can, folder / plan.name, key, listener)
@@ -89,6 +93,7 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
         validation_path(plan).unlink(missing_ok=True)  # it spoke of the plan that was replaced
     if replaced:
         listener.note(f"replaced {plan}, which was made from another source, with other options or by other code")
+    note_replaced(table, older, listener)
     onnx = manifest.onnx.moved_to(request.output / manifest.onnx.path.name)
     return ConvertResult(plan, replace(manifest, onnx=onnx), False, why, time.perf_counter() - started)
 
