@@ -42,6 +42,17 @@ class Phase:
         start = self.start_monotonic_s
         return self.result.timeline.images_between(start, start + self.seconds) / self.seconds
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds of the window before the first iteration began and after the last one ended."""
+        line = self.result.timeline
+        if not len(line):
+            return self.seconds
+        begin = self.start_monotonic_s - line.epoch_monotonic_s
+        first = float(line.column("start_h2d_ms").min()) / 1e3 - begin
+        last = float(line.column("end_d2h_ms").max()) / 1e3 - begin
+        return min(max(first, 0.0) + max(self.seconds - last, 0.0), self.seconds)
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
         facts = {"name": self.name, "start_monotonic_s": self.start_monotonic_s, "seconds": self.seconds}

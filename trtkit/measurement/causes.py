@@ -19,13 +19,24 @@ _PART = 0.05
 _DRIFT = 0.03
 _FOREIGN = 0.02
 _COPYING = ("transfers", "overlapped")
+_LATE = 0.01
+_NEARLY_ALWAYS = 0.95
+_LIMITS = {
+    "sw_power_cap": "power cap",
+    "hw_slowdown": "slowed down by hardware",
+    "hw_thermal_slowdown": "too hot (slowed down by hardware)",
+    "sw_thermal_slowdown": "too hot",
+    "hw_power_brake_slowdown": "power brake",
+    "sync_boost": "held back with its group (sync boost)",
+}
 
 
 def causes(result: ScaleResult) -> tuple[Finding, ...]:
     """What is to be said of each slow device, and of the run.
 
     ``slow-device``: more than :data:`LOSS` below the median of the devices of its name. ``scaling-loss``: as much below
-    itself alone. ``drift``: alone it was not the same before and after. Devices without a common window are left out.
+    itself alone. ``drift``: alone it was not the same before and after. ``late``: it did not work throughout a window.
+    Devices without a common window are left out.
     """
     findings: list[Finding] = []
     measured = [share for share in result.shares if TOGETHER in share.phases]
@@ -35,6 +46,7 @@ def causes(result: ScaleResult) -> tuple[Finding, ...]:
         findings += _against_fellows(share, fellows, label)
         findings += _against_itself(share, label)
         findings += _drift(share, label)
+        findings += _late(share, label)
     return tuple(findings)
 
 
@@ -50,7 +62,7 @@ def _against_fellows(share: Share, fellows: Sequence[Share], label: str) -> list
     others = [other.phases[TOGETHER].result for other in fellows]
     clauses, step = _explained(share.phases[TOGETHER].result, others)
     values = {"share_slower": slow, "images_per_s": own, "fellows_median_images_per_s": usual}
-    return [Finding("slow-device", f"{label} is {slow:.0%} slow: {clauses}.", step, values)]
+    return [Finding("slow-device", f"{label} is {slow * 100:.0f} % slow: {clauses}.", step, values)]
 
 
 def _against_itself(share: Share, label: str) -> list[Finding]:
@@ -59,7 +71,7 @@ def _against_itself(share: Share, label: str) -> list[Finding]:
         return []
     alone = [share.phases[name].result for name in ALONE if name in share.phases]
     clauses, step = _explained(share.phases[TOGETHER].result, alone)
-    text = f"{label} delivers {efficiency:.0%} of what it does alone: {clauses}."
+    text = f"{label} delivers {efficiency * 100:.0f} % of what it does alone: {clauses}."
     return [Finding("scaling-loss", text, step, {"efficiency": efficiency})]
 
 
@@ -70,14 +82,25 @@ def _drift(share: Share, label: str) -> list[Finding]:
     change = after / before - 1 if before else 0.0
     if abs(change) <= _DRIFT:
         return []
-    text = f"{label} alone gave {before:,.0f} images/s before and {after:,.0f} after ({change:+.0%})."
+    text = f"{label} alone gave {before:,.0f} images/s before and {after:,.0f} after ({change * 100:+.0f} %)."
     step = "Something changed meanwhile (clocks, temperature, other work): let it settle and measure again."
     return [Finding("drift", text, step, {"before_images_per_s": before, "after_images_per_s": after})]
+
+
+def _late(share: Share, label: str) -> list[Finding]:
+    for phase in share.phases.values():
+        if phase.idle_s > phase.seconds * _LATE:
+            text = f"{label} did not work for {phase.idle_s:.2f} s of the {phase.seconds:.2f} s ({phase.name})."
+            step = "The host was too busy to start it in time: free processors, or measure longer (--duration)."
+            return [Finding("late", text, step, {"phase": phase.name, "idle_s": phase.idle_s})]
+    return []
 
 
 def _explained(own: BenchResult, others: Sequence[BenchResult]) -> tuple[str, str]:
     """The likely causes as clauses, the strongest first, and what to do about the first."""
     found = [cause for rule in _RULES for cause in rule(own, others)]
+    # A longer computation is what a lower clock looks like: it is told only where nothing explains it.
+    found = found or _longer(own, others, "compute", "the computation takes", _COMPUTING)
     if not found:
         clauses = "no cause is visible in clocks, limits, link, copies or foreign work"
         return clauses, "Measure longer, and watch the machine with nvidia-smi dmon."
@@ -100,12 +123,18 @@ def _clock(own: BenchResult, others: Sequence[BenchResult]) -> list[Cause]:
 
 
 def _limits(own: BenchResult, others: Sequence[BenchResult]) -> list[Cause]:
+    """Limits of its clock that the others do not meet; those that they meet too only where its clock is lower."""
     usual = {name for other in others for name in other.conditions.throttle_reasons}
-    reasons = sorted(own.conditions.throttle_reasons.items(), key=lambda entry: -entry[1])
-    words = [f"{name.replace('_', ' ')} {share:.0%} of the time" for name, share in reasons if name not in usual]
-    words = words or [name.replace("_", " ") for name, _ in reasons[:1]]
+    own_reasons = {name: share for name, share in own.conditions.throttle_reasons.items() if name != "gpu_idle"}
+    reasons = sorted(own_reasons.items(), key=lambda entry: -entry[1])
+    found = [entry for entry in reasons if entry[0] not in usual] or (reasons[:1] if _clock(own, others) else [])
     step = "Mend cooling or power, or compare devices under equal limits."
-    return [(word, step) for word in words]
+    return [(_limit_text(name, share), step) for name, share in found]
+
+
+def _limit_text(name: str, share: float) -> str:
+    words = _LIMITS.get(name, name.replace("_", " "))
+    return words if share > _NEARLY_ALWAYS else f"{words} {share * 100:.0f} % of the time"
 
 
 def _foreign(own: BenchResult, others: Sequence[BenchResult]) -> list[Cause]:
@@ -116,7 +145,7 @@ def _foreign(own: BenchResult, others: Sequence[BenchResult]) -> list[Cause]:
     usual = max((other.conditions.foreign_cpu or 0.0 for other in others), default=0.0)
     foreign = own.conditions.foreign_cpu or 0.0
     if foreign > usual + _FOREIGN:
-        text = f"{foreign:.0%} of its processors' time went to other processes"
+        text = f"{foreign * 100:.0f} % of its processors' time went to other processes"
         causes.append((text, "Leave the processors to the benchmark."))
     return causes
 
@@ -132,22 +161,23 @@ def _link(own: BenchResult, others: Sequence[BenchResult]) -> list[Cause]:
 
 
 def _parts(own: BenchResult, others: Sequence[BenchResult]) -> list[Cause]:
-    """Which part takes longer: copies (a shared switch, host memory), the host's calls, or the computation."""
-    causes: list[Cause] = []
-    for part, text, step in (
-        ("h2d", "copies to the device", _SHARED),
-        ("d2h", "copies back", _SHARED),
-        ("enqueue", "the host's launches", "Give each device processors of its own, or use compute-graph."),
-        ("compute", "the computation", "If clocks are equal, the devices share memory bandwidth or power."),
-    ):
-        mine, theirs = _median(own, part), [_median(other, part) for other in others]
-        known = [value for value in theirs if value]
-        if mine and known and mine > statistics.median(known) * (1 + _PART):
-            ratio = mine / statistics.median(known)
-            causes.append((f"{text} take{'s' * (part == 'compute')} {ratio:.2f} × as long", step))
-    return causes
+    """Which part around the computation takes longer: copies (a shared switch, host memory), or the host's calls."""
+    return [
+        *_longer(own, others, "h2d", "copies to the device take", _SHARED),
+        *_longer(own, others, "d2h", "copies back take", _SHARED),
+        *_longer(own, others, "enqueue", "the host's launches take", _HOST),
+    ]
 
 
+def _longer(own: BenchResult, others: Sequence[BenchResult], part: str, text: str, step: str) -> list[Cause]:
+    mine, known = _median(own, part), [value for other in others if (value := _median(other, part))]
+    if not mine or not known or mine <= statistics.median(known) * (1 + _PART):
+        return []
+    return [(f"{text} {mine / statistics.median(known):.2f} × as long", step)]
+
+
+_HOST = "Give each device processors of its own, or use compute-graph."
+_COMPUTING = "If clocks are equal, the devices share memory bandwidth or power."
 _SHARED = "The devices share a PCIe switch or the host's memory: see nvidia-smi topo -m, or feed uint8 images."
 
 
