@@ -15,8 +15,11 @@ from tests.pipeline.conversions import asked, everything, saved
 from tests.pipeline.small_calibration import Notes, int8
 from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.artifacts.plan import PlanManifest
+from trtkit.backends.probing import probe
 from trtkit.errors import CalibrationError, RunError, UsageError
 from trtkit.graph import io
+from trtkit.graph.rewrites import ALL, remembered
+from trtkit.graph.rewrites.remembered import Remembered, regions_of
 from trtkit.pipeline import rewriting
 from trtkit.pipeline.calibration import CalibrationRequest, calibrate, explain
 from trtkit.pipeline.conversion import convert
@@ -163,3 +166,34 @@ def test_a_changed_interface_is_for_optimize(model, tmp_path):
     with pytest.raises(UsageError, match="changes the model's inputs") as caught:
         convert(asked(model, tmp_path / "out", rewrite="uint8_nhwc_input"))
     assert "trtkit optimize" in caught.value.hint and not (tmp_path / "out").exists()
+
+
+def test_a_safe_rewrite_that_is_remembered_as_slower_is_left_out(model, tmp_path, monkeypatch):
+    site = ALL["lrn_band"].find(small())
+    known = Remembered(
+        "lrn_band", "net", regions_of(site), (), "null", "0", "a device", "fp32", 32, 0.8, (0.7, 0.9), "a test"
+    )
+    monkeypatch.setattr(remembered, "entries", lambda: (known,))
+    notes = Notes()
+    done = convert(asked(model, tmp_path / "out"), notes)
+    report = done.manifest.rewrites
+    assert report.names == () and "LRN" in ops(onnx.load(done.manifest.onnx.path))
+    assert "it was slower, 0.80 ×, on net at batch 32, a device" in report.rewrites[-1].reason
+    assert any("lrn_band was left out: it was slower" in text for text in notes.texts)
+    listed = convert(asked(model, tmp_path / "out", rewrite="lrn_band"))  # who names it gets it
+    assert listed.manifest.rewrites.names == ("lrn_band",) and listed.manifest.rewrites.kept[0].gain == 0.8
+
+
+@pytest.mark.parametrize("high_precision", ["fp32", "fp16"])
+def test_int8_on_tensorrt_rtx_keeps_the_band_out_of_the_proof_and_in_the_float_type(model, tmp_path, high_precision):
+    if probe("tensorrt-rtx").cannot_build is not None:
+        pytest.skip("tensorrt-rtx cannot build here")
+    np.save(tmp_path / "data.npy", np.random.default_rng(1).standard_normal((12, 3, 16, 16), dtype=np.float32))
+    how = Quantization(data=DataSpec(tmp_path / "data.npy"), method="minmax", high_precision=high_precision)
+    asked_for = {"precision": "int8", "quantization": how, "family": "tensorrt-rtx", "batch": "1:4:8"}
+    manifest = convert(asked(model, tmp_path / "out", **asked_for)).manifest
+    assert manifest.rewrites.names == ("lrn_band", "stem_space_to_depth")
+    assert manifest.proof.sentence == "2 of 2 Conv in INT8" and manifest.proof.fraction("int8") == 1
+    products = [layer for layer in manifest.layers.layers if layer.is_product]
+    (band,) = [layer for layer in products if "norm1/lrn_band/sum" in layer.onnx_nodes]
+    assert band.dtype == high_precision

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.artifacts.exported import ExportedModel
 from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.artifacts.profile import OptimizationProfile
-from trtkit.artifacts.rewrites import AppliedRewrite, RewriteReport
+from trtkit.artifacts.rewrites import AppliedRewrite, RewriteReport, Site
 from trtkit.backends.base import Capabilities
 from trtkit.errors import BackendUnavailableError, CalibrationError, RunError, UsageError
 from trtkit.pipeline.listener import Listener
 from trtkit.stages.rewrite import RewriteOptions, rewrite_model
+
+if TYPE_CHECKING:
+    from trtkit.graph.rewrites.remembered import Remembered
 
 __all__ = [
     "WORDS",
@@ -134,7 +138,11 @@ def rewritten(
                 hint="Leave --rewrite out, or give the float model that it was made from.",
             )
         return exported
-    names = how.names if how.names is not None else listed if listed is not None else _safe(how.target)
+    vetoed: dict[str, AppliedRewrite] = {}
+    if how.names is None and listed is None:
+        names, vetoed = _safe(exported, how, profile)
+    else:
+        names = how.names if how.names is not None else listed or ()
     folder = scratch / "rewriting"
     folder.mkdir(parents=True)
     options = RewriteOptions(names, how.asked, how.only, profile, exported.source.input_std, data=how.data)
@@ -152,7 +160,7 @@ def rewritten(
     report = replace(
         report,
         chosen_because=how.because or ("named" if listed is not None else f"never slower on {how.target}"),
-        rewrites=_with_gains(report, how, profile),
+        rewrites=(*_with_gains(report, how, profile), *vetoed.values()),
     )
     for item in report.rewrites:
         if not item.kept and item.sites:
@@ -207,10 +215,42 @@ def check_replayed(table: CalibrationTable, exported: ExportedModel) -> None:
             )
 
 
-def _safe(target: str) -> tuple[str, ...]:
-    from trtkit.graph.rewrites import safe
+def _safe(
+    exported: ExportedModel, how: Rewriting, profile: OptimizationProfile | None
+) -> tuple[tuple[str, ...], dict[str, AppliedRewrite]]:
+    """The safe rewrites, and those of them that the table remembers as slower on just these regions."""
+    from trtkit.graph.rewrites import apply_all, named, remembered, safe
 
-    return safe(target)
+    names = safe(how.target)
+    family = how.target.partition(":")[0]
+    doubtful = {entry.rewrite for entry in remembered.entries() if entry.slower and entry.family == family}
+    vetoed: dict[str, AppliedRewrite] = {}
+    for name in names:
+        if name not in doubtful:
+            continue
+        before = [other for other in names[: names.index(name)] if other not in vetoed]
+        sites = named((name,))[0].find(apply_all(exported.model, before)[0])
+        found = _remembered(name, sites, before, how, profile)
+        if found is not None and found.slower:
+            reason = f"it was slower, {found.gain:.2f} ×, on {found.text}"
+            vetoed[name] = AppliedRewrite(
+                name, sites, None, None, kept=False, reason=reason, gain=found.gain, gain_interval=found.interval
+            )
+    return tuple(name for name in names if name not in vetoed), vetoed
+
+
+def _remembered(
+    name: str,
+    sites: Sequence[Site],
+    after: Sequence[str],
+    how: Rewriting,
+    profile: OptimizationProfile | None,
+) -> Remembered | None:
+    """What the table that ships knows of a rewrite at these places, for this family and precision."""
+    from trtkit.graph.rewrites.remembered import find
+
+    batches = profile.batches if profile is not None else None
+    return find(name, sites, after, how.target.partition(":")[0], how.precision, batches[1] if batches else None)
 
 
 def _pixels(exported: ExportedModel) -> Preprocessing | None:
@@ -225,9 +265,6 @@ def _with_gains(
     report: RewriteReport, how: Rewriting, profile: OptimizationProfile | None
 ) -> tuple[AppliedRewrite, ...]:
     """The entries with their gains: measured for this very graph, or else remembered of such regions."""
-    from trtkit.graph.rewrites.remembered import find
-
-    batches = profile.batches if profile is not None else None
     done: list[str] = []
     entries = []
     for item in report.rewrites:
@@ -237,8 +274,7 @@ def _with_gains(
                 item, gain=measured.gain, gain_interval=measured.gain_interval, gain_source=measured.gain_source
             )
         elif item.kept:
-            family = how.target.partition(":")[0]
-            found = find(item.name, item.sites, done, family, how.precision, batches[1] if batches else None)
+            found = _remembered(item.name, item.sites, done, how, profile)
             if found is not None:
                 item = replace(item, gain=found.gain, gain_interval=found.interval, gain_source=found.text)
         done += [item.name] if item.kept else []
