@@ -1,4 +1,4 @@
-"""Scaling results: the figures by hand, through JSON and back, and the count of images in a window against a slow one."""
+"""Scaling results: figures by hand, through JSON and back, images in a window against a slow count."""
 
 from __future__ import annotations
 
