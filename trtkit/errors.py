@@ -1,7 +1,7 @@
 """The error tree: every class has its exit code, every error names the thing and ends with a way out.
 
     TrtkitError                    (never raised itself)
-    ├── UsageError               2  the command or call contradicts itself
+    ├── UsageError               2  the command or call contradicts itself, or the system refuses it a file
     ├── BackendUnavailableError  3  no engine family here can do the job
     ├── ModelError               4  the ONNX file or the model definition is at fault
     ├── CalibrationError         5  the calibration data or table is at fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -14,10 +15,11 @@ from onnx import helper
 from tests.contract.test_families import conv_net
 from tests.graph.models import model, value
 from trtkit.artifacts.bench_settings import BenchSettings
-from trtkit.backends.base import LoadOptions
+from trtkit.artifacts.profile import OptimizationProfile
+from trtkit.backends.base import BuildOptions, LoadOptions
 from trtkit.backends.ort import OrtBackend, session
 from trtkit.backends.ort_timed import CPU_MODES, OrtTimed, gemm_ops_per_s
-from trtkit.errors import RunError
+from trtkit.errors import ModelError, RunError
 from trtkit.measurement import harness
 
 CALM = LoadOptions(on_cpu=True, spinning=False, threads=1, optimize="all")
@@ -152,3 +154,14 @@ def test_a_measured_gemm_is_a_plausible_peak() -> None:
     numpy_rate = 2 * 512**3 / (time.perf_counter() - started)
     rate = gemm_ops_per_s(CALM, 0.05)
     assert numpy_rate / 20 < rate < 1e14
+
+
+def test_a_model_that_cannot_be_loaded_is_the_models_fault(tmp_path: Path) -> None:
+    kind = onnx.TensorProto.BFLOAT16  # no kernel on a CPU
+    ends = [helper.make_tensor_value_info(name, kind, ["N", 4]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="r")], "g", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "b.onnx")
+    with pytest.raises(ModelError, match=r"refuses b\.onnx"):
+        OrtBackend().build(tmp_path / "b.onnx", tmp_path / "b.plan", BuildOptions(OptimizationProfile({})), Mock())
+    assert not (tmp_path / "b.plan").exists()

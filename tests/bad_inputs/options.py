@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 from onnx import helper
 
 from tests.bad_inputs.case import BadInput, onnx_file
@@ -41,6 +42,8 @@ def _output_is_a_file(folder: Path) -> None:
 
 def _source_would_be_overwritten(folder: Path) -> None:
     onnx_file(relu, "model.fp32.onnx")(folder)
+    with (folder / "model.fp32.onnx").open("ab") as file:  # the same model in other bytes
+        file.write(onnx.ModelProto(producer_name="again").SerializeToString())
 
 
 CASES = (

@@ -25,6 +25,7 @@ from trtkit.stages.export import SourceRequest
 COMMANDS = [
     "convert",
     "calibrate",
+    "optimize",
     "validate",
     "bench",
     "study",
@@ -223,14 +224,14 @@ def _failing(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_what_the_system_refuses_is_8(
+def test_what_the_system_refuses_is_2(
     number: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     _failing(monkeypatch, OSError(number, os.strerror(number), "a [1].plan"))
-    assert main(["models", "--json"]) == 8
+    assert main(["models", "--json"]) == 2
     shown = capfd.readouterr()
     error = json.loads(shown.out)["error"]
-    assert (error["type"], error["exit_code"]) == ("RunError", 8)
+    assert (error["type"], error["exit_code"]) == ("UsageError", 2)
     assert os.strerror(number) in error["message"] and "a [1].plan" in error["message"]
 
 

@@ -129,3 +129,20 @@ def test_a_terminal_has_a_live_bar_with_its_phase() -> None:
     assert process.returncode == 0
     assert "Building · Optimizing" in text and "3/8" in text
     assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 1, "the cursor comes back"
+
+
+def test_where_no_terminal_is_lines_are_neither_broken_nor_padded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    path = f"/long/{'folder/' * 60}plan"
+    out().print(facts(path, [("file", path), ("short", "x")]))
+    show_error(BuildError(f"{path} fails.", hint="Look."))
+    with Screen() as screen:
+        screen.note(f"replaced {path}")
+    shown, told = capfd.readouterr()
+    assert shown.splitlines() == [path, f"  file   {path}", "  short  x"]
+    assert told.splitlines() == [f"error: {path} fails.", "hint: Look.", f"note: replaced {path}"]
+    monkeypatch.setenv("COLUMNS", "60")
+    out().print(facts("title", [("file", path)]))
+    assert max(map(len, capfd.readouterr().out.splitlines())) == 60

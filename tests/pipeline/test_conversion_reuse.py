@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from tests.graph.models import perceptron
@@ -168,7 +170,20 @@ def test_a_file_of_the_users_is_not_overwritten_unless_forced(source: Path, tmp_
 
 def test_the_source_itself_is_not_overwritten_even_if_forced(tmp_path: Path) -> None:
     source = saved(perceptron(hidden=16), tmp_path / "plans", "net.fp32.onnx")
+    source.write_bytes(source.read_bytes() + onnx.ModelProto(producer_name="again").SerializeToString())
     before = contents(source.parent)
     with pytest.raises(UsageError, match="would be written over its source"):
         convert(asked(source, source.parent, force=True))
     assert contents(source.parent) == before
+
+
+def test_a_source_in_its_own_folder_is_taken_where_its_bytes_stay(source: Path, tmp_path: Path) -> None:
+    made = convert(asked(source, tmp_path / "first"))
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    path = alone / made.manifest.onnx.path.name
+    shutil.copyfile(made.manifest.onnx.path, path)
+    before = path.read_bytes()
+    result = convert(asked(path, alone))
+    assert result.manifest.onnx.path == path and path.read_bytes() == before
+    assert result.plan.exists() and convert(asked(path, alone)).reused

@@ -25,7 +25,7 @@ from trtkit.backends import cuda, ort_cuda, ort_timed
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
 from trtkit.backends.timing import Timed
 from trtkit.environment import cpu_name
-from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError
+from trtkit.errors import BackendUnavailableError, ModelError, PlanError, RunError
 from trtkit.worker.protocol import Reporter
 
 __all__ = ["OrtBackend", "OrtRunner", "session"]
@@ -98,7 +98,7 @@ class OrtBackend:
         try:
             session(onnx)
         except PlanError as error:
-            raise BuildError(error.message, hint=error.hint, log=error.log) from error
+            raise ModelError(error.message, hint=error.hint, log=error.log) from error
         parsed = time.perf_counter()
         report.progress("Creating a session", 1, 1)
         shutil.copyfile(onnx, plan)

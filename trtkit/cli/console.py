@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -20,6 +21,7 @@ __all__ = ["Screen", "facts", "out", "show_error", "show_objections"]
 
 _ERROR_LOG_LINES = 6
 _ERROR_LINE_WIDTH = 160
+_UNWRAPPED = 100_000  # columns: no line is as long
 
 
 def out() -> Console:
@@ -28,7 +30,26 @@ def out() -> Console:
 
 
 def _console(*, stderr: bool) -> Console:
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)  # paths may hold [brackets] and :colons:
+    console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)  # paths: [brackets] and :colons:
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = _UNWRAPPED
+    return console
+
+
+class _Console(Console):
+    """In a file or a pipe, lines are as long as what they say: a path is never broken, and nothing is padded.
+
+    The environment variable ``COLUMNS`` sets a width there too.
+    """
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        if self.is_terminal:
+            super().print(*objects, **how)
+            return
+        with self.capture() as taken:
+            super().print(*objects, **how)
+        self.file.write("".join(f"{line.rstrip()}\n" for line in taken.get().splitlines()))
+        self.file.flush()
 
 
 def show_error(error: TrtkitError) -> None:

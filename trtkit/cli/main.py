@@ -26,7 +26,7 @@ from trtkit.cli import (
     study,
     validate,
 )
-from trtkit.errors import EXIT_INTERRUPTED, EXIT_READER_LEFT, RunError, TrtkitError, UsageError
+from trtkit.errors import EXIT_INTERRUPTED, EXIT_READER_LEFT, TrtkitError, UsageError
 
 # Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
 _ParserError: type[Any] = getattr(typer, "TyperException", None) or importlib.import_module("click").ClickException
@@ -92,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         where = f": {error.filename}" if error.filename else ""
         denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        refused = RunError(
-            f"The system refuses: {error.strerror}{where}.",
+        refused = UsageError(
+            f"The system refuses to read or write a file: {error.strerror}{where}.",
             hint=f"{'Check the permissions' if denied else 'Free space'}, or choose another folder.",
         )
         return _refuse(refused, as_json="--json" in arguments)

@@ -20,7 +20,7 @@ from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions, Capabilities
 from trtkit.backends.probing import choose
 from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError, UsageError
-from trtkit.pipeline.existing import onnx_name, plan_label, refuse_foreign, reusable
+from trtkit.pipeline.existing import is_own_source, onnx_name, plan_label, refuse_foreign, refuse_own_source, reusable
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, lower_quantized
 from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult, check_limits
@@ -81,7 +81,7 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
     )
     if not request.force and (manifest := reusable(plan, key)) is not None:
         return ConvertResult(plan, manifest, True, why, time.perf_counter() - started)
-    if not request.force:
+    if not request.force and not is_own_source(request):
         refuse_foreign(plan, request.output / onnx_name(request), request.source.name)
     how, table = request.quantization, table_path(request.output, request.source.name)
     calibrates = how is not None and how.table is None and how.data is not None
@@ -115,12 +115,6 @@ def _check(request: ConvertRequest) -> None:
         raise UsageError(
             f"Calibration data and tables go with int8 and fp8; the precision is {request.precision}.",
             hint="Add --precision int8, or leave them out.",
-        )
-    onnx = request.output / onnx_name(request)
-    if request.source.definition is None and onnx.exists() and onnx.samefile(request.source.text):
-        raise UsageError(
-            f"The ONNX that the plan is built from would be written over its source {onnx}.",
-            hint="Give another folder with -o/--output.",
         )
 
 
@@ -186,6 +180,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         softmax, nodes = softmax_axes(exported.model), layers_of_the_source(exported.model)
         in_branches, report_of_rewrites = names_in_branches(exported.model), exported.rewrites
         made = _lower(request, exported, plan.with_name(onnx_name(request)), scratch, listener)
+        refuse_own_source(request, made.onnx)
         del exported  # the weights leave this process before the builder needs the memory
     with _timed("build", timings):
         listener.stage(f"Building with {can.family} {can.version}")

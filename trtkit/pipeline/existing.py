@@ -6,13 +6,14 @@ import contextlib
 from pathlib import Path
 
 from trtkit.artifacts.files import read_json
+from trtkit.artifacts.model import OnnxModel
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.errors import PlanError, UsageError
 from trtkit.pipeline.request import QUANTIZED, ConvertRequest
 from trtkit.stages.cast import numbers_of
 from trtkit.stages.quantize import quantized_name
 
-__all__ = ["onnx_name", "plan_label", "refuse_foreign", "reusable"]
+__all__ = ["is_own_source", "onnx_name", "plan_label", "refuse_foreign", "refuse_own_source", "reusable"]
 
 
 def plan_label(request: ConvertRequest) -> str:
@@ -39,6 +40,32 @@ def reusable(plan: Path, key: str) -> PlanManifest | None:
         if manifest.key == key and onnx.path.exists() and io.sha256_of(onnx.path) == onnx.sha256:
             return manifest
     return None
+
+
+def is_own_source(request: ConvertRequest) -> bool:
+    """Whether the ONNX that the plan is built from has the path of the source: ``m.fp32.onnx`` in its own folder."""
+    onnx = request.output / onnx_name(request)
+    return request.source.definition is None and onnx.exists() and onnx.samefile(request.source.text)
+
+
+def refuse_own_source(request: ConvertRequest, made: OnnxModel) -> None:
+    """Keep a conversion from changing its own source; the same bytes once more do no harm.
+
+    Args:
+        request: the conversion.
+        made: the ONNX that will be moved to its place.
+
+    Raises:
+        UsageError: it would replace the source, and differs from it.
+    """
+    from trtkit.graph import io
+
+    if is_own_source(request) and io.sha256_of(Path(request.source.text)) != made.sha256:
+        raise UsageError(
+            f"The ONNX that the plan is built from would be written over its source {request.source.text}, and "
+            "differs from it.",
+            hint="Give another folder with -o/--output.",
+        )
 
 
 def refuse_foreign(plan: Path, onnx: Path, name: str) -> None:
