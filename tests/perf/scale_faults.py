@@ -191,9 +191,9 @@ def _worker(case: Case, started: Sequence[subprocess.Popen[bytes]], mark: str) -
 def _rank(mark: str, number: str) -> psutil.Process:
     """The process that is a rank of mpirun's: it leads a session, and is no worker."""
     for process in _marked(mark):
-        if process.environ().get("OMPI_COMM_WORLD_RANK") == number and os.getsid(process.pid) == process.pid:
-            if "trtkit.worker.child" not in process.cmdline():
-                return process
+        leads = os.getsid(process.pid) == process.pid and "trtkit.worker.child" not in process.cmdline()
+        if leads and process.environ().get("OMPI_COMM_WORLD_RANK") == number:
+            return process
     raise RuntimeError(f"there is no rank {number}")
 
 

@@ -98,7 +98,7 @@ def scale(
                 devices = _devices(request, own)
             rounds = tuple(_rounds(request, devices, listener, stack))
             if meeting.rank == 0:
-                request.bench.output.mkdir(parents=True, exist_ok=True)  # refused now, not after the measurement
+                _make_folder(request.bench.output)  # refused now, not after the measurement
         except Exception as error:
             if meeting.size == 1:
                 raise
@@ -128,6 +128,15 @@ def scale(
             if problem is not None:
                 raise _ended(problem, done)
     return tuple(done)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"Results cannot be written to {folder}: {error.strerror}.", hint="Choose another folder with -o."
+        ) from error
 
 
 def _keep(

@@ -1,0 +1,30 @@
+"""Each fault of a scaling run once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("signals, /proc and mpirun of Linux", allow_module_level=True)
+pytest.importorskip("psutil")
+
+from tests.perf.scale_faults import CASES, MOST_S, Case, make_plan, mpirun, play
+
+HAS_MPI = mpirun() is not None
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_plan(tmp_path_factory.mktemp("plan"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_it_ends_soon_says_why_keeps_the_rest_and_leaves_nobody(case: Case, plan: Path, tmp_path: Path) -> None:
+    if case.way == "mpirun" and not HAS_MPI:
+        pytest.skip("mpirun or mpi4py is missing: pip install 'trtkit[mpi]'")
+    found = play(case, plan, tmp_path)
+    assert found.wrong == (), found.output
+    assert found.seconds <= MOST_S
