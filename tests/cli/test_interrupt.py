@@ -48,6 +48,7 @@ def _wait_for(process: subprocess.Popen[str], stage: str) -> list[str]:
     ("stage", "after_s", "number"),
     [
         ("Exporting", 0.05, signal.SIGINT),
+        ("Rewriting", 0.5, signal.SIGINT),
         ("Building", 0.0, signal.SIGTERM),
         ("Building", 0.6, signal.SIGINT),
         ("Building", 0.3, signal.SIGHUP),
