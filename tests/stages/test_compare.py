@@ -65,6 +65,18 @@ def test_what_others_took_of_the_processors_raises_the_floor(tmp_path: Path) -> 
     assert pair.noise == 0.6 and pair.verdict == "no difference"
 
 
+def test_no_verdict_from_a_handful_of_samples_and_the_comparison_says_that_it_cannot_tell(tmp_path: Path) -> None:
+    one, other = bench_result(iteration_ms=4.0, count=3), bench_result(iteration_ms=5.0, count=3)
+    found = compare(saved(tmp_path / "a", one), saved(tmp_path / "b", other))
+    low, high = found.pairs[0].speedup_interval
+    assert high < 1 and high - low < 0.1, "what a bootstrap of two periods believes to know"
+    assert found.pairs[0].verdict == "no difference"
+    assert any("In 1 of 1 pairs 'no difference' means 'cannot tell'" in note for note in found.notes)
+    longer = [bench_result(iteration_ms=ms, count=30) for ms in (4.0, 5.0)]
+    found = compare(saved(tmp_path / "c", longer[0]), saved(tmp_path / "d", longer[1]))
+    assert found.pairs[0].verdict == "slower" and not found.notes
+
+
 def test_periods_are_what_throughput_is_made_of() -> None:
     result = bench_result(batch=8, iteration_ms=4.0, spread=0.0)
     assert periods_ms(result) == pytest.approx(np.full(39, 4.0))

@@ -23,6 +23,7 @@ NOISE_FLOOR = 0.01
 """No change below this share counts, however narrow the interval: repeated runs on quiet machines differ by as much."""
 
 _PARTS = 10
+_ENOUGH = 5  # a bootstrap of fewer draws intervals of no width out of luck
 Key = tuple[str, str, int, str, str]
 
 
@@ -95,7 +96,26 @@ def compare(first: Path, second: Path, *, noise_floor: float = NOISE_FLOOR) -> C
         else:
             pairs.append(_pair(_text(key), entry, other, noise_floor))
     refusals += [Refusal(_text(key), (f"{first} has no such run.",), "new") for key in right if key not in left]
+    notes += _cannot_tell(pairs, noise_floor)
     return Comparison(str(first), str(second), tuple(pairs), tuple(refusals), tuple(notes))
+
+
+def _cannot_tell(pairs: list[Pair], floor: float) -> list[str]:
+    """Pairs that differ, and whose verdict is no difference only because they were disturbed or too short."""
+    found = [
+        pair
+        for pair in pairs
+        if pair.verdict == "no difference"
+        and abs(pair.speedup - 1) > floor
+        and not pair.speedup_interval[0] <= 1 <= pair.speedup_interval[1]
+    ]
+    if not found:
+        return []
+    most = max(abs(pair.speedup - 1) for pair in found)
+    return [
+        f"In {len(found)} of {len(pairs)} pairs 'no difference' means 'cannot tell': they differ by up to {most:.0%}, "
+        f"but were disturbed by more, or have fewer than {_ENOUGH} times to judge by. Measure longer, and quietly."
+    ]
 
 
 def _load(path: Path, notes: list[str]) -> list[_Entry]:
@@ -188,7 +208,8 @@ def _pair(what: str, first: _Entry, second: _Entry, floor: float) -> Pair:
     shared = [entry.result.conditions.foreign_cpu or 0.0 for entry in (first, second)]
     noise = max(floor, *shared, 2 * math.hypot(noise_of(before), noise_of(after)))
     verdict: Literal["faster", "slower", "no difference"] = "no difference"
-    if abs(speedup - 1) > noise and not interval[0] <= 1 <= interval[1]:
+    enough = min(len(before), len(after)) >= _ENOUGH
+    if enough and abs(speedup - 1) > noise and not interval[0] <= 1 <= interval[1]:
         verdict = "faster" if speedup > 1 else "slower"
     differs = []
     for name, of in _MAY_DIFFER:
