@@ -147,3 +147,17 @@ def test_energy_is_joules_for_an_image() -> None:
     best = study.cells[1].run
     assert best is not None and best.images_per_s is not None
     assert f"{410 / best.images_per_s * 1e3:.1f} mJ" in words(energy.draw_energy(view(study))[0])
+
+
+def test_a_processors_share_of_the_peak_is_of_the_highest_rate_measured_beside_any_run() -> None:
+    runs = [
+        replace(bench_result(batch=batch, name="CPU", iteration_ms=100.0), peak_ops_per_s=rate, peak_source="measured")
+        for batch, rate in ((1, 4e11), (8, 1e11))
+    ]
+    seen = view(
+        Study(StudyPlan(("googlenet",), ("fp32",), (1, 8), ("compute",), ("cpu",)), (), tuple(map(cell_of, runs)))
+    )
+    for cell, run in zip(seen.study.cells, runs, strict=True):
+        macs, speed = run.subject.macs_per_image, run.throughput_images_per_s
+        assert macs is not None and speed is not None
+        assert seen.share_of_peak(cell) == pytest.approx(2 * macs * speed / 4e11)

@@ -62,8 +62,8 @@ def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]
             below = view.base(top, base)
             mark = " †" if below is not None and unsteady(below) else ""
             shares.append(f"{times(ratio)} {base.upper()}{mark} at the same batch")
-    if top.run.fraction_of_peak is not None:
-        shares.append(f"{percent(top.run.fraction_of_peak)} of the peak")
+    if (share := view.share_of_peak(top)) is not None:
+        shares.append(f"{percent(share)} of the peak")
     prepared = view.artifacts.get((model, top.spec.precision))
     if prepared is not None and prepared.accuracy is not None and top.spec.precision != "fp32":
         accuracy = prepared.accuracy

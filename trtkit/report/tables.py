@@ -100,7 +100,7 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
         rate = Value("–", None, anchor(cell), "number muted")
         verdict = Value(why_missing(cell), None, anchor(cell), "muted")
     p50, p99 = (run.latency_ms(50), run.latency_ms(99)) if run else (None, None)
-    peak, energy = (run.fraction_of_peak, run.images_per_joule) if run else (None, None)
+    peak, energy = view.share_of_peak(cell), run.images_per_joule if run else None
     return (
         Value(spec.model),
         Value(precision, _order(view, spec.precision)),
@@ -186,13 +186,13 @@ def accuracy_table(view: View) -> Table:
         ("Model", False),
         ("Precision", False),
         ("SQNR", True),
-        ("Top-1 agreement", True),
+        ("Top-1", True),
         ("On", False),
         ("Scales from", False),
         ("Fastest images/s", True),
         ("Validation", False),
     )
-    return Table("accuracy-table", "Accuracy of each precision against the FP32 source.", columns, tuple(rows))
+    return Table("accuracy-table", "Accuracy against FP32; top-1: share of equal first classes.", columns, tuple(rows))
 
 
 def artifact_table(view: View) -> Table:

@@ -145,6 +145,24 @@ class View:
         """The fastest valid run."""
         return fastest([cell for cell in self.line(model, precision, device) if cell.valid])
 
+    @functools.cached_property
+    def _measured_peaks(self) -> dict[tuple[str, str], float]:
+        """(device's name, source) → the highest of the peaks measured beside its runs: what Table 2 shows."""
+        found: dict[tuple[str, str], float] = {}
+        for run in (cell.run for cell in self.study.cells):
+            if run is not None and run.peak_ops_per_s and (run.peak_source or "").startswith("measured"):
+                key = (run.device.name, run.peak_source or "")
+                found[key] = max(found.get(key, 0.0), run.peak_ops_per_s)
+        return found
+
+    def share_of_peak(self, cell: Cell) -> float | None:
+        """Share of the device's peak; a processor's is measured beside each run, and the highest holds for them all."""
+        run = cell.run
+        share, peak = (run.fraction_of_peak, run.peak_ops_per_s) if run is not None else (None, None)
+        if run is None or share is None or not peak:
+            return share
+        return share * peak / self._measured_peaks.get((run.device.name, run.peak_source or ""), peak)
+
     def speedup(self, cell: Cell, base: str) -> float | None:
         """Over another precision in an otherwise equal run; ``None`` unless both are valid."""
         other = self.base(cell, base)

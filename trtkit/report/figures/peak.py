@@ -19,11 +19,10 @@ def draw_peak(view: View) -> list[style.Drawing | style.Empty]:
         bars = []
         for model in view.models[:MOST_MODELS]:
             for precision in view.precisions:
-                cells = [c for c in view.line(model, precision, device) if c.run and c.run.fraction_of_peak]
-                cell = max(cells, key=lambda cell: cell.run.fraction_of_peak or 0 if cell.run else 0, default=None)
-                if cell is None or cell.run is None or cell.run.fraction_of_peak is None:
+                shares = [(view.share_of_peak(c) or 0.0, c) for c in view.line(model, precision, device)]
+                share, cell = max(shares, key=lambda entry: entry[0], default=(0.0, None))
+                if cell is None or not share:
                     continue
-                share = cell.run.fraction_of_peak
                 text = f"{percent(share)} · {images(cell.images_per_s)} images/s at batch {cell.spec.batch:,}"
                 bars.append(bar_of(model, precision.upper(), cell, text, value=share * 100))
         if bars:
@@ -38,9 +37,9 @@ def draw_peak(view: View) -> list[style.Drawing | style.Empty]:
                     f"peak-{number + 1}",
                     f"{title}: {name}",
                     "Two operations for each multiply-accumulate of the model, at the batch size that comes closest. "
-                    "The peak is theoretical, of a processor it is the measured rate of matrix products (Table 2). "
-                    "Networks like these reach 10 to 70 %; far less is bound by something else than arithmetic, and "
-                    f"more than 100 % is a bug, so such a run is INVALID.{dagger(bars)}",
+                    "The peak is theoretical, of a processor it is the highest rate of matrix products measured beside "
+                    "any run (Table 2). Networks like these reach 10 to 70 %; far less is bound by something else than "
+                    f"arithmetic, and more than 100 % of a theoretical peak is a bug and INVALID.{dagger(bars)}",
                 )
             )
     names = ", ".join(name for _, name in view.devices) or "the device"
