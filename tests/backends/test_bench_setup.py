@@ -138,6 +138,9 @@ def test_a_process_is_pinned_and_impossible_processors_are_refused() -> None:
     assert done.stdout.split(" ", 1) == ["True", f"{{{one}}}\n"]
     with pytest.raises(UsageError, match="cannot pin a benchmark to processors 4000"):
         bench_setup.pin((4000,))
+    code = f"from trtkit.backends.bench_setup import pin; pin(({one}, 1000))"
+    mixed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "no processor 1000" in mixed.stderr, "the system takes the rest without a word"
 
 
 class Doubler:

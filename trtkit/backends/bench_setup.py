@@ -44,6 +44,13 @@ def pin(affinity: Sequence[int]) -> None:
             f"This machine cannot pin a benchmark to processors {', '.join(map(str, affinity))}: {error}.",
             hint="Choose among those that the process may use, or leave the affinity out.",
         ) from error
+    taken = os.sched_getaffinity(0)
+    if missing := sorted(set(affinity) - taken):  # the system leaves these out without a word
+        raise UsageError(
+            f"This machine lets the process have no processor {', '.join(map(str, missing))}; "
+            f"of those asked for it has {', '.join(map(str, sorted(taken)))}.",
+            hint="Choose among those that the process may use, or leave the affinity out.",
+        )
 
 
 def load_options(settings: BenchSettings, device: Device, runtime_cache: Path | None, host_code: bool) -> LoadOptions:

@@ -53,10 +53,10 @@ def not_confident(result: BenchResult) -> Finding | None:
     if width is not None and width <= result.settings.confidence:
         return None
     asked, longest = result.settings.confidence, seconds_text(result.settings.max_duration_s)
+    known = f"is {width:.1%} wide" if width is not None else "cannot be told from so few iterations"
     return Finding(
         "not-confident",
-        f"After {longest} the median's 95 % interval is {'unknown' if width is None else f'{width:.1%}'} wide; "
-        f"{asked:.1%} was asked.",
+        f"After {longest} the median's 95 % interval {known}; {asked:.1%} was asked.",
         "Give it more time with --max-duration, or a quieter machine.",
         {"width": width, "confidence": asked},
     )

@@ -97,7 +97,8 @@ class BenchmarkRequest:
         if (dtype := self.settings.get("input_dtype", "float32")) not in INPUT_DTYPES:
             raise UsageError(f"input_dtype is {dtype!r}; it is {' or '.join(INPUT_DTYPES)}.", hint="Choose one.")
         if self.data is not None and not self.data.is_file():
-            raise UsageError(f"The data {self.data} does not exist.", hint="Give a .npy or .npz file.")
+            what = "is a folder" if self.data.is_dir() else "does not exist"
+            raise UsageError(f"The data {self.data} {what}.", hint="Give a .npy or .npz file of ready input arrays.")
         _check_numbers(self)
 
 
