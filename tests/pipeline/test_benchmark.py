@@ -189,6 +189,8 @@ def test_what_a_family_cannot_show_is_refused_before_anything_is_measured(
         ({"family": "onnxruntime"}, "--family onnxruntime: .* is of null"),
         ({"settings": {"input_dtype": "uint8"}}, "--input-dtype: a plan's inputs are fixed"),
         ({"modes": ("overlapped",)}, "There is no mode overlapped on the cpu"),
+        ({"settings": {"aux_streams": 2}}, "--aux-streams is about how a GPU is driven"),
+        ({"settings": {"graph": False}}, "--no-graph is about how a GPU is driven"),
         ({"ladder": True, "batches": (1,)}, "--batch auto looks for"),
         ({"sweep_limit": 8}, "--sweep-limit 8 is the largest batch that --batch auto tries"),
         ({"settings": {"max_duration_s": 0.01}}, "--max-duration 0.01 s is shorter than --duration"),

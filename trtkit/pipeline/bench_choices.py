@@ -65,9 +65,20 @@ def modes_of(request: BenchmarkRequest, target: Target) -> tuple[str, ...]:
     """The modes on a device; the usual one launches a CUDA graph on a GPU, and computes on a CPU.
 
     Raises:
-        UsageError: the device has no such mode.
+        UsageError: the device has no such mode, or nothing that an option is about.
     """
     kind = target.device.kind
+    if kind == "cpu":
+        for option, changed in (
+            ("--aux-streams", request.settings.get("aux_streams") is not None),
+            ("--no-graph", request.settings.get("graph") is False),
+            ("--no-spin", request.settings.get("spin") is False),
+        ):
+            if changed:
+                raise UsageError(
+                    f"{option} is about how a GPU is driven, and means nothing on the {target.device}.",
+                    hint="Leave it out, or name a GPU with --device.",
+                )
     possible = tuple(MODES) if kind == "cuda" else ("compute",)
     if request.modes == ("all",):
         return possible
