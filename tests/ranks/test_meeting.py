@@ -189,3 +189,48 @@ def test_ranks_that_do_not_come_are_counted() -> None:
 def test_nobody_listening_is_said() -> None:
     with pytest.raises(RunError, match="did not reach rank 0"):
         TcpLink(Place(1, 2, address=("127.0.0.1", free_port())), patience_s=0.3)
+
+
+def test_a_rank_that_is_slow_to_leave_takes_the_end_for_no_trouble() -> None:
+    def job(meeting: Meeting) -> Any:
+        meeting.exchange(None, timeout_s=10)
+        if meeting.rank == 1:
+            time.sleep(1.0)  # rank 0 has said goodbye and closed its connection meanwhile
+        return meeting.trouble, meeting.lost
+
+    assert together(2, job) == [(None, False)] * 2
+
+
+def test_a_rank_that_says_farewell_is_lost_at_once_and_its_last_value_is_there() -> None:
+    def job(meeting: Meeting) -> Any:
+        if meeting.rank == 1:
+            meeting.farewell("it was interrupted", {"images": 8})
+            return meeting.leaderless
+        started = time.monotonic()
+        values = meeting.exchange(meeting.rank, timeout_s=10)
+        assert time.monotonic() - started < 3
+        last = meeting.farewells(1.0) if meeting.rank == 0 else None
+        return values, meeting.trouble, last
+
+    first, second, third = together(3, job)
+    assert second is False, "rank 0 heard it"
+    gone = Lost(1, "it was interrupted")
+    assert first[0] == [0, gone, 2] and third[0] == [0, gone, 2]
+    assert first[1] == "rank 1 is lost: it was interrupted"
+    assert first[2][0] == {1: {"images": 8}}
+
+
+def test_rank_0_learns_who_does_not_answer_any_more() -> None:
+    def job(meeting: Meeting) -> Any:
+        meeting.exchange(None, timeout_s=10)
+        if meeting.rank == 1:
+            meeting._leaving.set()  # its thread stops as if it were killed
+            meeting._pump.join()
+        time.sleep(0.3)
+        found = meeting.farewells(0.5) if meeting.rank == 0 else None
+        meeting.farewell("it ends")
+        return found, meeting.leaderless
+
+    found = together(3, job)
+    assert found[0] == (({2: None}, {1}), False)
+    assert found[1][1], "nobody answers a farewell that was never sent"

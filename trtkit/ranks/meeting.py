@@ -252,6 +252,8 @@ class Meeting:
             self._changed.notify_all()
 
     def _miss(self, now: float) -> None:
+        if self._dismissed:
+            return  # rank 0 has said goodbye
         gone = {rank: why for rank, why in self._link.closed().items() if rank not in self._lost}
         for rank, heard in self._heard.items():
             if now - heard > self._patience_s and rank not in self._lost:
