@@ -30,6 +30,7 @@ def test_the_matrix_is_shown_without_running_anything(
         "study --models nowhere --devices cpu --dry-run",
         "study --devices cpu --mode transfers --dry-run",
         "study --devices cpu -p fp12 --dry-run",
+        "study --devices cpu -p int8 --data nowhere --dry-run",
         "compare a b --fail-if-slower lots",
     ],
 )

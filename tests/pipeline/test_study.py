@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.pipeline.test_bench_rows import Notes
 from tests.report.studies import bench_result
 from trtkit.artifacts.files import write_json
 from trtkit.artifacts.finding import Finding
@@ -26,7 +27,7 @@ from trtkit.errors import RunError, UsageError
 from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult, Run
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.scaling import Scaled, ScalingRequest
-from trtkit.pipeline.study import study
+from trtkit.pipeline.study import left_of, study
 from trtkit.pipeline.study_request import StudyRequest, estimate, plan_of
 
 QUICK: dict[str, object] = {"warmup_s": 0.0, "duration_s": 0.05, "max_duration_s": 0.1}
@@ -126,6 +127,8 @@ def test_finished_cells_are_kept_and_failed_ones_tried_again(model: Path, tmp_pa
     found = study(request_for(model, tmp_path), run=first)
     assert [cell.verdict for cell in found.study.cells] == ["valid", "failed"]
     assert found.study.cells[1].kind == "host_memory" and "out of memory" in str(found.study.cells[1].reason)
+    wider = request_for(model, tmp_path, batches=(1, 2, 4))
+    assert left_of(wider, plan_of(wider)[0]) == 2, "batch 1 is done"
     second = Scripted()
     again = study(request_for(model, tmp_path, batches=(1, 2, 4)), run=second)
     assert [request.batches for request in second.asked] == [(2,), (4,)]
@@ -134,6 +137,13 @@ def test_finished_cells_are_kept_and_failed_ones_tried_again(model: Path, tmp_pa
     third = Scripted()
     study(request_for(model, tmp_path, force=True), run=third)
     assert len(third.asked) == 2
+
+
+def test_cells_that_a_smaller_matrix_drops_are_told(model: Path, tmp_path: Path) -> None:
+    study(request_for(model, tmp_path), run=Scripted())
+    told = Notes()
+    study(request_for(model, tmp_path, batches=(2,)), told, run=Scripted())
+    assert any("1 of them are not in this matrix and leave the page" in note for note in told.notes)
 
 
 def test_a_study_under_other_conditions_is_another_study(model: Path, tmp_path: Path) -> None:

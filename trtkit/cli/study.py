@@ -90,6 +90,7 @@ def study(
     """
     from trtkit.backends.registry import check_family
     from trtkit.cli.console import Screen, out
+    from trtkit.pipeline.study import left_of
     from trtkit.pipeline.study import study as run_study
     from trtkit.pipeline.study_request import StudyRequest, estimate, plan_of
 
@@ -121,7 +122,7 @@ def study(
     )
     if dry_run:
         plan, _ = plan_of(request)
-        _announce(plan, estimate(plan, len(plan.cells)), to_stdout=True)
+        _announce(plan, estimate(plan, left_of(request, plan)), to_stdout=True)
         return 0
     with Screen(verbose=verbose) as screen:
         result = run_study(request, screen, announce=_announce)

@@ -23,7 +23,7 @@ from trtkit.pipeline.study_prepare import prepare
 from trtkit.pipeline.study_request import Estimate, StudyRequest, estimate, plan_of
 from trtkit.worker import Log, Progress
 
-__all__ = ["StudyResult", "study"]
+__all__ = ["StudyResult", "left_of", "study"]
 
 _SETTLED = ("done", "gap")
 
@@ -113,6 +113,16 @@ def study(
     return StudyResult(state, request.output, page, time.perf_counter() - started)
 
 
+def left_of(request: StudyRequest, plan: StudyPlan) -> int:
+    """How many cells of the matrix are still to do, by what lies in the request's folder; nothing is written.
+
+    Raises:
+        UsageError: the folder holds a study under other conditions.
+    """
+    state = _begin(request, plan, Silence())
+    return sum(not _settled(state, spec) for spec in plan.cells)
+
+
 def draw(state: Study, folder: Path) -> Path:
     """Write the page and the figures of a study; returns the page."""
     from trtkit.report.page import write_report  # matplotlib and jinja2 take a second to load
@@ -141,6 +151,8 @@ def _begin(request: StudyRequest, plan: StudyPlan, listener: Listener) -> Study:
     asked = {spec.id for spec in plan.cells}
     on_the_way = [cell for cell in kept.values() if cell.spec.id not in asked and _belongs(cell, plan)]
     cells = (*(kept.get(cell.spec.id, cell) for cell in fresh.cells), *on_the_way)
+    if dropped := len(kept) - sum(cell.spec.id in kept for cell in cells):
+        listener.note(f"{dropped} of them are not in this matrix and leave the page; their samples stay in runs/")
     prepared = tuple(p for p in found.prepared if p.model in plan.models and p.precision in plan.precisions)
     return replace(fresh, cells=cells, prepared=prepared, created=found.created)
 

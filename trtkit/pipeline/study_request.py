@@ -104,6 +104,8 @@ def plan_of(
                 f"{model} is neither a definition nor a file; definitions: {', '.join(model_defs.names())}.",
                 hint="Run trtkit models, or give the path of an ONNX file.",
             )
+    if request.data is not None and ":" not in str(request.data) and not request.data.exists():
+        raise UsageError(f"The data {request.data} does not exist.", hint="Give what trtkit calibrate --data takes.")
     places, _ = look(request.family, request.devices)
     kinds = {target.device.kind for target in places}
     modes = request.modes or tuple(_DEFAULT_MODE[kind] for kind in ("cuda", "cpu") if kind in kinds)
