@@ -32,7 +32,7 @@ from trtkit.graph.shapes import resolve_profile
 from trtkit.measurement.contest import Contest, ContestRule
 from trtkit.pipeline.listener import Silence
 from trtkit.pipeline.rewrite_ground import MeasuringGround, Place
-from trtkit.pipeline.rewrite_search import Names, search
+from trtkit.pipeline.rewrite_search import Names, TimeUpError, search
 from trtkit.pipeline.rewriting import target_of
 from trtkit.stages.export import SourceRequest, export
 
@@ -77,19 +77,19 @@ class Row:
     auto: Contest | None
     goal: float | None
     problem: str | None = None
+    searched: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "safe_names": list(self.safe_names), "auto_names": list(self.auto_names)}
 
 
 def measured(
-    model: str, place: Place, target: str, seconds: float, *, with_auto: bool, entries: list[Remembered]
+    model: str, place: Place, target: str, seconds: float, *, with_auto: bool, entries: list[Remembered] | None
 ) -> Row:
     """One line, and what it teaches of each safe rewrite."""
     exported = export(SourceRequest(model), for_tensorrt=place.can.suffix == ".plan")
     goal = GOALS.get((place.device.kind, exported.source.name, place.precision, place.batch))
     with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
-        ground = MeasuringGround(exported, place, Path(folder), None, seconds, Silence(), rule=RULE)
         candidates = [name for name, item in ALL.items() if not item.changes_interface]
         chosen = tuple(name for name in safe(target) if item_applies(name, exported.model, safe(target)))
         names, problem = chosen, None
@@ -97,17 +97,25 @@ def measured(
             # The search asks which is faster, not by how much.
             quick = MeasuringGround(exported, place, Path(folder) / "search", None, seconds, Silence())
             names = search(quick, chosen, candidates, lambda what: print(f"    {what}", file=sys.stderr)).names
+        # A clock of its own: what the search took is not taken from the table.
+        ground = MeasuringGround(exported, place, Path(folder), None, seconds, Silence(), rule=RULE)
         found: list[Contest | None] = []
-        for wanted in (chosen, names):
+        for wanted in (chosen, names) if with_auto else (chosen,):
             if ground.key(wanted) == ground.key(()):
                 found.append(None)
                 continue
-            result = ground.contest((), wanted)
+            try:
+                result = ground.contest((), wanted)
+            except TimeUpError:
+                result = "the time was up"
             problem = result if isinstance(result, str) else problem
             found.append(result if isinstance(result, Contest) else None)
-        if chosen and found[0] is not None:
+        if entries is not None and chosen and found[0] is not None:
             entries += taught(exported.source.name, exported.model, chosen, ground, place)
-    return Row(exported.source.name, place.precision, place.batch, chosen, names, found[0], found[1], goal, problem)
+    name, auto = exported.source.name, found[1] if with_auto else None
+    return Row(
+        name, place.precision, place.batch, chosen, names, found[0], auto, goal, problem=problem, searched=with_auto
+    )
 
 
 def item_applies(name: str, model: Any, names: Iterable[str]) -> bool:
@@ -124,7 +132,10 @@ def taught(name: str, model: Any, chosen: Names, ground: MeasuringGround, place:
         before, after = chosen[:index], chosen[: index + 1]
         if ground.key(before) == ground.key(after):
             continue
-        result = ground.contest(before, after)
+        try:
+            result = ground.contest(before, after)
+        except TimeUpError:
+            break
         if isinstance(result, str):
             continue
         sites = ALL[rewrite].find(apply_all(model, before)[0])
@@ -183,7 +194,7 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         f"Load average of the machine: {facts['load'][0]} at the start, {facts['load'][1]} at the end.",
         "Images/s; in brackets the speed over base and its 95 % interval, from paired ratios.",
         "",
-        "| model | precision, batch | base | safe | auto | goal | auto's rewrites |",
+        "| model | precision, batch | base | safe | auto | goal | rewrites |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -192,9 +203,10 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
             row.model,
             f"{row.precision}, {row.batch}",
             f"{row.batch / base * 1e3:,.0f}" if base else "–",
-            *(_cell(found, row.batch, row.problem) for found in (row.safe, row.auto)),
+            _cell(row.safe, row.batch, row.problem),
+            _cell(row.auto, row.batch, row.problem) if row.searched else "not run",
             f"{row.goal:g} ×" if row.goal else "",
-            ", ".join(row.auto_names) or "none",
+            ", ".join(row.auto_names if row.searched else row.safe_names) or "none",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
@@ -240,7 +252,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             for batch in batches:
                 print(f"{model} {precision} batch {batch}", file=sys.stderr)
                 place = _place(can, device, model, precision, batch, given.threads)
-                rows.append(measured(model, place, target, given.seconds, with_auto=not given.no_auto, entries=entries))
+                rows.append(
+                    measured(
+                        model,
+                        place,
+                        target,
+                        given.seconds,
+                        with_auto=not given.no_auto,
+                        entries=entries if given.remember else None,
+                    )
+                )
                 facts = _facts(place, argv, (began, _load()))
                 document = {"schema": 1, **facts, "rows": [row.to_json() for row in rows]}
                 document |= {"environment": environment.describe().to_json()}
