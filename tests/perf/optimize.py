@@ -198,7 +198,7 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        base = next((found.first_ms for found in (row.auto, row.safe) if found is not None), None)
+        base = next((found.first_ms for found in (row.safe, row.auto) if found is not None), None)
         cells = [
             row.model,
             f"{row.precision}, {row.batch}",

@@ -15,7 +15,7 @@ def test_a_line_shows_rates_ratios_and_what_was_not_run() -> None:
     found = Contest(2.0, (1.9, 2.1), 20, 100.0, 50.0, "confident")
     row = Row("net", "fp32", 8, ("lrn_band",), ("lrn_band", "fold_pad"), found, found.reversed, 1.8)
     line = markdown([row], FACTS).splitlines()[-1]
-    assert line.startswith("| net | fp32, 8 | 50 | 160 (2 (1.9…2.1)) | 80 (0.5 (") and "| 1.8 × |" in line
+    assert line.startswith("| net | fp32, 8 | 80 | 160 (2 (1.9…2.1)) | 80 (0.5 (") and "| 1.8 × |" in line
     alone = Row("net", "fp32", 8, ("lrn_band",), (), found, None, None, searched=False)
     assert "| not run |  | lrn_band |" in markdown([alone], FACTS)
     same = Row("net", "fp32", 8, (), (), None, None, None)
