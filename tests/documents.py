@@ -132,9 +132,12 @@ def check_command(words: Sequence[str], folder: Path) -> None:
     match list(words):
         case ["trtkit", name, *arguments]:
             _parsers()[name].make_context(name, arguments)
+        case ["mpirun", "-n", count, "trtkit", name, *arguments]:
+            assert count.isdigit(), count
+            _parsers()[name].make_context(name, arguments)
         case ["pip", "install", *what]:
             for item in what:
-                assert re.fullmatch(r"\.(\[(dev|tensorrt)\])?|tensorrt-rtx-cu13==[\d.]+", item), f"pip install {item}"
+                assert re.fullmatch(r"\.(\[(dev|tensorrt|mpi)\])?|tensorrt-rtx-cu13==[\d.]+", item), f"pip install {item}"
         case ["python", "-m", module, *_]:
             assert module == "pytest" or (folder / f"{module.replace('.', '/')}.py").exists(), module
         case ["scp" | "cd", *_]:

@@ -45,12 +45,12 @@ def test_a_wrong_page_fails(page: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["trtkit convert alexnet --int9", "trtkit bench alexnet", "trtkit convert", "pip install left-pad"]
+    "command", ["trtkit convert alexnet --int9", "trtkit benchmark alexnet", "trtkit convert", "pip install left-pad"]
 )
 @pytest.mark.parametrize("marker", ["# on the machine with the GPU", "# install"])
 def test_checked_commands_are_parsed(command: str, marker: str, tmp_path: Path) -> None:
     with pytest.raises(
-        Exception, match=r"No such option|KeyError|bench|Missing (argument|parameter)|left-pad|exit code 2"
+        Exception, match=r"No such option|KeyError|benchmark|Missing (argument|parameter)|left-pad|exit code 2"
     ):
         read(console(marker, f"$ {command}"), tmp_path)
 
