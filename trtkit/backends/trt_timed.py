@@ -26,14 +26,12 @@ class Contexts:
         create: makes a context for single executions; ``None`` comes back when the runtime has no memory for it.
         create_timed: makes one for a benchmark.
         close: called once after the last use.
-        capturable: whether a context's next execution on a stream can be captured in a CUDA graph.
         facts: of the contexts of a benchmark.
     """
 
     create: Callable[[], Any]
     create_timed: Callable[[BenchSettings], Any]
     close: Callable[[], None] = lambda: None
-    capturable: Callable[[Any, int], bool] = lambda context, stream: True
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -129,10 +127,8 @@ class TrtWork:
             raise self.failure("enqueue returned False")
 
     def why_no_capture(self) -> str | None:
-        """See :meth:`trtkit.backends.cuda_work.CudaWork.why_no_capture`."""
-        if self._contexts.capturable(self._context, self._stream):
-            return None
-        return "the runtime says that this plan cannot be captured on a stream"
+        """``None``: whether it can be captured shows when it is tried."""
+        return None
 
     def layer_times(self, trt: Any, finish: Callable[[], None]) -> list[tuple[str, float]]:
         """Execute the selected buffer set once with TensorRT's profiler: (layer's name, milliseconds) in its order.
