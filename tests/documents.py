@@ -137,7 +137,9 @@ def check_command(words: Sequence[str], folder: Path) -> None:
             _parsers()[name].make_context(name, arguments)
         case ["pip", "install", *what]:
             for item in what:
-                assert re.fullmatch(r"\.(\[(dev|tensorrt|mpi)\])?|tensorrt-rtx-cu13==[\d.]+", item), f"pip install {item}"
+                assert re.fullmatch(r"\.(\[(dev|tensorrt|mpi)\])?|tensorrt-rtx-cu13==[\d.]+", item), (
+                    f"pip install {item}"
+                )
         case ["python", "-m", module, *_]:
             assert module == "pytest" or (folder / f"{module.replace('.', '/')}.py").exists(), module
         case ["scp" | "cd", *_]:

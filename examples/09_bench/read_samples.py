@@ -24,4 +24,5 @@ request = trtkit.BenchmarkRequest(
 )
 (run,) = trtkit.bench(request).runs
 verdict, check = run.result.verdict, run.result.conditions.check
-print(f"measured again at batch {run.result.settings.batch}: valid {verdict.valid}, outputs checked: {check['matches']}")
+batch = run.result.settings.batch
+print(f"measured again at batch {batch}: valid {verdict.valid}, outputs checked: {check['matches']}")

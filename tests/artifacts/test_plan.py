@@ -70,6 +70,12 @@ def test_names_beside_a_plan() -> None:
     assert validation_path(onnx) == Path("net.fp32.onnxruntime.validation.json")
 
 
+def test_a_manifest_from_before_there_were_rewrites_is_read() -> None:
+    value = MANIFEST.to_json()
+    del value["rewrites"]
+    assert PlanManifest.from_json(value, Path()).rewrites is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -106,7 +112,9 @@ def test_another_layout_is_refused(schema: object) -> None:
     assert "Update trtkit" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(PlanManifest) if field.name != "schema"])
+@pytest.mark.parametrize(
+    "name", [field.name for field in fields(PlanManifest) if field.name not in ("schema", "rewrites")]
+)
 def test_a_missing_field_is_refused(name: str) -> None:
     value = MANIFEST.to_json()
     del value[name]
