@@ -140,6 +140,27 @@ def test_compute_is_the_execution_alone(bench: Bench, mode: str) -> None:
     assert timed.facts["streams"] == 1
 
 
+@pytest.mark.parametrize("mode", ["compute", "compute-graph"])
+def test_a_busy_device_gets_one_event_for_each_execution(bench: Bench, mode: str) -> None:
+    chosen = settings(mode, depth=3)
+    with bench.timed(chosen, seconds=1e-3) as timed:
+        warm(timed, chosen)
+        bench.runtime.calls.clear()
+        rows = iterate(timed, chosen, 50).rows
+    records = bench.runtime.calls.count("cudaEventRecord")
+    assert records == len(rows) + 1, "one more, before the first"
+    for before, after in zip(rows, rows[1:], strict=False):
+        assert after.start_compute_ms == pytest.approx(before.end_compute_ms, abs=1e-3)
+        assert after.end_compute_ms - after.start_compute_ms == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_device_that_waited_for_the_host_is_not_charged_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, call_s=200e-6)  # the host needs far longer to start an execution than it takes
+    timeline, _ = bench.run(settings("compute"), seconds=10e-6)
+    assert timeline.summary()["compute"]["max_ms"] < 0.5, "an execution and the call that starts it"
+    assert timeline.throughput_images_per_s < 4 / 600e-6, "what the host took lies between the executions"
+
+
 def test_launches_that_cost_the_host_more_than_the_device_bound_the_rate(bench: Bench) -> None:
     timeline, _ = bench.run(settings("compute"), seconds=1e-4, host_s=3e-4)
     assert timeline.summary()["enqueue"]["p50_ms"] == pytest.approx(0.3, rel=1e-2)

@@ -11,7 +11,9 @@ import argparse
 import io
 import json
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +82,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--jobs", type=int, default=1, help="conversions at a time; nothing is timed")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        found = [
-            convert(model, precision, Path(scratch)) for model in chosen.models.split(",") for precision in PRECISIONS
-        ]
+    wanted = list(product(chosen.models.split(","), PRECISIONS))
+    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(chosen.jobs) as pool:
+        found = list(pool.map(convert, *zip(*wanted, strict=True), [Path(scratch)] * len(wanted)))
     write_json(chosen.out / "convert.json", found)
     write_bytes(chosen.out / "convert.md", table([result for result in found if "manifest" in result]).encode())
     print(table([result for result in found if "manifest" in result]))

@@ -20,6 +20,7 @@ from trtkit.units import bytes_text
 
 __all__ = ["Cuda", "PinnedBuffer", "bindings"]
 
+_NOT_READY = "cudaErrorNotReady"
 _OUT_OF_MEMORY = "cudaErrorMemoryAllocation"
 # After these every later CUDA call of the process fails too (CUDA runtime API, cudaError_t: "leaves the process in an
 # inconsistent state").
@@ -165,6 +166,14 @@ class Cuda:
     def wait(self, event: Any) -> None:
         """Hold the thread until the event has happened."""
         self._check("cudaEventSynchronize", self._rt.cudaEventSynchronize(event))
+
+    def happened(self, event: Any) -> bool:
+        """Whether an event has happened, without waiting; one that was never recorded counts as happened."""
+        answer = self._rt.cudaEventQuery(event)
+        if getattr(answer[0], "name", "") == _NOT_READY:
+            return False
+        self._check("cudaEventQuery", answer)
+        return True
 
     def drain(self, stream: Any) -> None:
         """Hold the thread until the stream is empty."""

@@ -2,7 +2,9 @@
 
 Which stream does what:
 
-* ``compute``, ``compute-graph``: one stream; an event before and after each execution.
+* ``compute``, ``compute-graph``: one stream; an event before and after each execution. While an execution is under way
+  when the next is started, one event is the end of the one and the start of the other: an event takes the device more
+  than a microsecond, which counts when an execution takes a hundred.
 * ``transfers``: one stream, so that copy, execution and copy follow each other, also across iterations.
 * ``overlapped``: a stream each for copying in, executing and copying out. Execution k waits for copy-in k, copy-out k
   for execution k; the copy into a buffer set waits for the execution that last read it, and an execution for the copy
@@ -42,6 +44,7 @@ class _Slot:
     end_compute: Any
     start_d2h: Any
     end_d2h: Any
+    own_start: Any = None
     index: int = 0
     in_flight: bool = False
     start_enqueue_ms: float = 0.0
@@ -79,6 +82,8 @@ class CudaTimed:
             self._buffers = self._allocate()
             self._slots = [self._slot() for _ in range(max(self._settings.depth, 1))]
             self._users: list[_Slot | None] = [None] * len(self._buffers)
+            # An end is read as the start of the next iteration too, so it may be recorded anew only once that is done.
+            self._ends = [cuda.event(spin=self._settings.spin) for _ in range(len(self._slots) + 1)]
             self._anchor()
             self._stack = stack.pop_all()
         return self
@@ -121,11 +126,11 @@ class CudaTimed:
 
         if self._split:
             return _Slot(*(event() for _ in range(6)))
-        start, end = event(), event()
-        if self._copies:
-            begin, done = event(), event()
-            return _Slot(begin, start, start, end, end, done)
-        return _Slot(start, start, start, end, end, end)
+        start = event()
+        if not self._copies:
+            return _Slot(start, start, start, start, start, start, own_start=start)  # its events are chosen each time
+        end, begin, done = event(), event(), event()
+        return _Slot(begin, start, start, end, end, done)
 
     def _anchor(self) -> None:
         """Tie the device's clock to the host's: the tightest of several events that the host saw happen."""
@@ -159,7 +164,10 @@ class CudaTimed:
             if self._split:
                 cuda.record(place.end_h2d, self._in)
                 cuda.stream_waits(self._compute, place.end_h2d)
-        cuda.record(place.start_compute, self._compute)
+        if not self._copies:
+            self._join(place)
+        else:
+            cuda.record(place.start_compute, self._compute)
         started = time.perf_counter()
         if graph is None:
             self._work.launch()
@@ -179,6 +187,16 @@ class CudaTimed:
         place.index, place.in_flight = index, True
         self._users[index] = place
         self._issued += 1
+
+    def _join(self, place: _Slot) -> None:
+        """Choose an iteration's events, without copies: it starts where the one before ends, if that is under way."""
+        before, end = self._ends[self._issued % len(self._ends) - 1], self._ends[self._issued % len(self._ends)]
+        start = before
+        if self._cuda.happened(before):
+            start = place.own_start
+            self._cuda.record(start, self._compute)
+        place.start_h2d = place.end_h2d = place.start_compute = start
+        place.end_compute = place.start_d2h = place.end_d2h = end
 
     def finish(self, slot: int) -> Iteration:
         """See :meth:`trtkit.backends.timing.Timed.finish`."""

@@ -144,6 +144,12 @@ class Runtime:
             self.device.host_waits(found.time_s, found.clock)
         return ()
 
+    def _cudaEventQuery(self, event: Any) -> Any:
+        found = self._of("event", event)
+        if found.time_s is not None and found.time_s > self.device.now_s:
+            return self._error("cudaErrorNotReady")
+        return ()
+
     def _cudaEventElapsedTime(self, start: Any, end: Any) -> Any:
         first, last = self._of("event", start).time_s, self._of("event", end).time_s
         if first is None or last is None:
