@@ -86,7 +86,8 @@ if __name__ == "__main__":
     chosen = parser.parse_args()
     wanted = list(product(chosen.models.split(","), PRECISIONS))
     with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(chosen.jobs) as pool:
-        found = list(pool.map(convert, *zip(*wanted, strict=True), [Path(scratch)] * len(wanted)))
+        folders = [Path(scratch) / f"{model}.{precision}" for model, precision in wanted]
+        found = list(pool.map(convert, *zip(*wanted, strict=True), folders))
     write_json(chosen.out / "convert.json", found)
     write_bytes(chosen.out / "convert.md", table([result for result in found if "manifest" in result]).encode())
     print(table([result for result in found if "manifest" in result]))
