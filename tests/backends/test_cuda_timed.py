@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -149,7 +150,7 @@ def test_a_busy_device_gets_one_event_for_each_execution(bench: Bench, mode: str
         rows = iterate(timed, chosen, 50).rows
     records = bench.runtime.calls.count("cudaEventRecord")
     assert records == len(rows) + 1, "one more, before the first"
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         assert after.start_compute_ms == pytest.approx(before.end_compute_ms, abs=1e-3)
         assert after.end_compute_ms - after.start_compute_ms == pytest.approx(1.0, rel=1e-4)
 

@@ -86,11 +86,18 @@ def test_every_mode_computes(tmp_path: Path, runtime: Runtime, mode: str) -> Non
         assert "ONNX Runtime captures CUDA graphs itself" in facts["graph_problem"]
 
 
-def test_run_options_keep_it_from_waiting_and_name_the_graph(tmp_path: Path, runtime: Runtime) -> None:
-    with timed_on_host(Made(tmp_path), chosen("compute-graph")) as timed:
+@pytest.mark.parametrize(
+    ("mode", "refuse", "graph"),
+    [("compute-graph", None, "1"), ("compute-graph", "enable_cuda_graph", "-1")]
+    + [(mode, None, "-1") for mode in MODES if mode != "compute-graph"],
+)
+def test_run_options_keep_it_from_waiting_and_name_the_graph_or_that_there_is_none(
+    tmp_path: Path, runtime: Runtime, mode: str, refuse: str | None, graph: str
+) -> None:
+    with timed_on_host(Made(tmp_path, refuse=refuse), chosen(mode)) as timed:
         options = timed._work._options
         assert options.get_run_config_entry("disable_synchronize_execution_providers") == "1"
-        assert options.get_run_config_entry("gpu_graph_id") == "1"
+        assert options.get_run_config_entry("gpu_graph_id") == graph
 
 
 def test_a_model_that_onnxruntime_cannot_capture_runs_without(tmp_path: Path, runtime: Runtime) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,22 @@ from trtkit.backends.base import LoadOptions, Runner
 from trtkit.backends.cpu_monitor import CpuMonitor
 from trtkit.backends.null_timed import NullMonitor, NullScript
 from trtkit.backends.nvml_monitor import NvmlMonitor
-from trtkit.backends.timing import Monitor, TimedRunner
+from trtkit.backends.timing import Monitor, Timed, TimedRunner
 from trtkit.errors import UsageError
 from trtkit.measurement import harness
 from trtkit.worker.protocol import Reporter
 
-__all__ = ["describe_device", "measure", "monitor_of", "open_runner", "peak_of", "reference", "save"]
+__all__ = [
+    "Loaded",
+    "describe_device",
+    "loaded",
+    "measure",
+    "monitor_of",
+    "open_runner",
+    "peak_of",
+    "reference",
+    "save",
+]
 
 _NULL = "null"
 
@@ -63,45 +75,100 @@ def measure(
         PlanError, RunError: as the family's.
     """
     here, chosen = Device(**device), BenchSettings.from_json(settings)
-    bench_setup.pin(chosen.affinity)
-    cache = Path(runtime_cache) if runtime_cache else None
-    options = bench_setup.load_options(chosen, here, cache, host_code)
-    before = peak_of(family, here, options)
-    report.progress("Loading", 0, 1)
-    with open_runner(family, Path(plan), options, chosen.mode) as runner:
-        report.progress("Loading", 1, 1)
-        bench_setup.pin(options.affinity[:1])  # the pool's other threads have the rest
-        chosen = bench_setup.with_shapes(runner.inputs, chosen)
-        sets = bench_setup.input_sets(runner.inputs, chosen, input_std, Path(data) if data else None, here)
-        assert isinstance(runner, TimedRunner)
-        with runner.timed(sets, chosen) as timed:
-            report.progress("Warming up", 0, 1)
-            warmup = harness.warm_up(timed, chosen)
-            report.progress("Warming up", 1, 1)
-            check, arrays = bench_setup.check_outputs(timed, runner, sets, chosen, run_limit)
-            with monitor_of(family, here, chosen) as monitor:
-                timeline, stopped = harness.measure(timed, chosen, progress=_ticks(report, chosen))
-            facts = dict(timed.facts)
-        facts_of_device = describe_device(family, here, chosen)
-        where, provider = runner.where, getattr(runner, "provider", None)
+    with loaded(
+        family,
+        Path(plan),
+        here,
+        chosen,
+        input_std=input_std,
+        data=Path(data) if data else None,
+        run_limit=run_limit,
+        runtime_cache=Path(runtime_cache) if runtime_cache else None,
+        host_code=host_code,
+        progress=report.progress,
+    ) as it:
+        chosen = it.settings
+        with monitor_of(family, here, chosen) as monitor:
+            timeline, stopped = harness.measure(it.timed, chosen, progress=_ticks(report, chosen))
+        facts = dict(it.timed.facts)
+    facts_of_device = describe_device(family, here, chosen)
     report.progress("Measuring", 1, 1)
-    peak = max(filter(None, (before, peak_of(family, here, options))), default=None)  # one may have been disturbed
-    save(Path(results), timeline, arrays)
-    conditions = {
-        "where": where,
-        "provider": provider,
-        "facts": facts,
-        "warmup": warmup,
-        "stopped": stopped,
-        "check": check,
-        **monitor.seen(),
-    }
+    peak = max(filter(None, (it.peak, peak_of(family, here, it.options))), default=None)  # one may have been disturbed
+    save(Path(results), timeline, it.arrays)
+    conditions = {**it.conditions, "facts": facts, "stopped": stopped, **monitor.seen()}
     return {
         "conditions": conditions,
         "device": facts_of_device.to_json(),
         "settings": chosen.to_json(),
         "peak": peak,
     }
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A plan that is loaded, warm and checked.
+
+    Attributes:
+        timed: ready to be measured.
+        settings: with the shapes of every input filled in.
+        options: that it was loaded with.
+        conditions: ``where``, ``provider``, ``warmup`` and ``check`` of :class:`~trtkit.artifacts.bench.Conditions`.
+        arrays: the rows that were checked: ``in/NAME``, ``out/NAME``.
+        peak: of the processor, measured before the plan was loaded; see :func:`peak_of`.
+    """
+
+    timed: Timed
+    settings: BenchSettings
+    options: LoadOptions
+    conditions: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    peak: tuple[float, str] | None
+
+
+@contextlib.contextmanager
+def loaded(
+    family: str,
+    plan: Path,
+    device: Device,
+    settings: BenchSettings,
+    *,
+    input_std: float = 1.0,
+    data: Path | None = None,
+    run_limit: float = 1e-2,
+    runtime_cache: Path | None = None,
+    host_code: bool = False,
+    progress: Callable[[str, int, int | None], None] = lambda phase, step, steps: None,
+) -> Iterator[Loaded]:
+    """Pin this process, load a plan, warm it up and check its outputs; all is closed at the end.
+
+    Args:
+        progress: is told of ``Loading`` and ``Warming up``. All else is as for :func:`measure`.
+
+    Raises:
+        UsageError, PlanError, RunError: as :func:`measure`.
+    """
+    bench_setup.pin(settings.affinity)
+    options = bench_setup.load_options(settings, device, runtime_cache, host_code)
+    peak = peak_of(family, device, options)
+    progress("Loading", 0, 1)
+    with open_runner(family, plan, options, settings.mode) as runner:
+        progress("Loading", 1, 1)
+        bench_setup.pin(options.affinity[:1])  # the pool's other threads have the rest
+        chosen = bench_setup.with_shapes(runner.inputs, settings)
+        sets = bench_setup.input_sets(runner.inputs, chosen, input_std, data, device)
+        assert isinstance(runner, TimedRunner)
+        with runner.timed(sets, chosen) as timed:
+            progress("Warming up", 0, 1)
+            warmup = harness.warm_up(timed, chosen)
+            progress("Warming up", 1, 1)
+            check, arrays = bench_setup.check_outputs(timed, runner, sets, chosen, run_limit)
+            conditions = {
+                "where": runner.where,
+                "provider": getattr(runner, "provider", None),
+                "warmup": warmup,
+                "check": check,
+            }
+            yield Loaded(timed, chosen, options, conditions, arrays, peak)
 
 
 def reference(report: Reporter, *, onnx: str, arrays: str, results: str) -> dict[str, Any]:

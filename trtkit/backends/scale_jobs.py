@@ -11,8 +11,7 @@ from typing import Any
 
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
-from trtkit.backends import bench_jobs, bench_setup, device_facts
-from trtkit.backends.timing import TimedRunner
+from trtkit.backends import bench_jobs, device_facts
 from trtkit.measurement import harness
 from trtkit.worker.protocol import Reporter
 
@@ -51,39 +50,38 @@ def serve(
     here, chosen = Device(**device), BenchSettings.from_json(settings)
     if here.kind == "cuda" and not chosen.affinity:
         chosen = replace(chosen, affinity=device_facts.processors_beside_gpu())
-    bench_setup.pin(chosen.affinity)
-    cache = Path(runtime_cache) if runtime_cache else None
-    options = bench_setup.load_options(chosen, here, cache, host_code)
-    peak = bench_jobs.peak_of(family, here, options)
-    with bench_jobs.open_runner(family, Path(plan), options, chosen.mode) as runner:
-        bench_setup.pin(options.affinity[:1])
-        chosen = bench_setup.with_shapes(runner.inputs, chosen)
-        sets = bench_setup.input_sets(runner.inputs, chosen, input_std, Path(data) if data else None, here)
-        assert isinstance(runner, TimedRunner)
-        with runner.timed(sets, chosen) as timed:
-            warmup = harness.warm_up(timed, chosen)
-            check, arrays = bench_setup.check_outputs(timed, runner, sets, chosen, run_limit)
-            iteration_s = float(warmup["last_ms"]) / 1e3
-            report.message(
-                "ready",
-                conditions={"where": runner.where, "provider": getattr(runner, "provider", None), "warmup": warmup}
-                | {"check": check},
-                device=bench_jobs.describe_device(family, here, chosen).to_json(),
-                settings=chosen.to_json(),
-                peak=peak,
-                iteration_s=iteration_s,
-            )
-            while (said := report.receive()) is not None and said["do"] != "leave":
-                if said["do"] != "measure":
-                    continue  # a stop that came after the end
-                lead = _LEAD_S + _LEAD_ITERATIONS * iteration_s
-                time.sleep(max(said["start_monotonic_s"] - lead - time.monotonic(), 0))
-                with bench_jobs.monitor_of(family, here, chosen) as monitor:
-                    timeline, stopped = harness.measure(timed, chosen, until=_over(report, said["end_monotonic_s"]))
-                file = Path(folder) / f"{os.getpid()}.{said['phase']}.npz"
-                bench_jobs.save(file, timeline, arrays)
-                seen = {"facts": dict(timed.facts), "stopped": stopped, **monitor.seen()}
-                report.message("measured", phase=said["phase"], file=str(file), conditions=seen)
+    with bench_jobs.loaded(
+        family,
+        Path(plan),
+        here,
+        chosen,
+        input_std=input_std,
+        data=Path(data) if data else None,
+        run_limit=run_limit,
+        runtime_cache=Path(runtime_cache) if runtime_cache else None,
+        host_code=host_code,
+    ) as it:
+        chosen = it.settings
+        iteration_s = float(it.conditions["warmup"]["last_ms"]) / 1e3
+        report.message(
+            "ready",
+            conditions=it.conditions,
+            device=bench_jobs.describe_device(family, here, chosen).to_json(),
+            settings=chosen.to_json(),
+            peak=it.peak,
+            iteration_s=iteration_s,
+        )
+        while (said := report.receive()) is not None and said["do"] != "leave":
+            if said["do"] != "measure":
+                continue  # a stop that came after the end
+            lead = _LEAD_S + _LEAD_ITERATIONS * iteration_s
+            time.sleep(max(said["start_monotonic_s"] - lead - time.monotonic(), 0))
+            with bench_jobs.monitor_of(family, here, chosen) as monitor:
+                timeline, stopped = harness.measure(it.timed, chosen, until=_over(report, said["end_monotonic_s"]))
+            file = Path(folder) / f"{os.getpid()}.{said['phase']}.npz"
+            bench_jobs.save(file, timeline, it.arrays)
+            seen = {"facts": dict(it.timed.facts), "stopped": stopped, **monitor.seen()}
+            report.message("measured", phase=said["phase"], file=str(file), conditions=seen)
 
 
 def _over(report: Reporter, end_monotonic_s: float) -> Callable[[], bool]:
