@@ -15,6 +15,7 @@ from tests.pipeline.conversions import asked, everything, saved
 from tests.pipeline.small_calibration import Notes, int8
 from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.artifacts.plan import PlanManifest
+from trtkit.backends import executing
 from trtkit.backends.probing import probe
 from trtkit.errors import CalibrationError, RunError, UsageError
 from trtkit.graph import io
@@ -26,6 +27,7 @@ from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.quantization import Quantization
 from trtkit.pipeline.rewriting import named_rewrites
 from trtkit.pipeline.validation import validate_plan
+from trtkit.stages import validate as stage
 from trtkit.stages.export import SourceRequest
 
 STEM = "conv1/stem_space_to_depth/space_to_depth"
@@ -71,9 +73,41 @@ def test_none_gives_the_base_and_another_choice_another_plan(model, tmp_path):
     assert not listed.reused and listed.manifest.rewrites.names == ("lrn_band", "stem_space_to_depth")
 
 
-def test_a_definition_keeps_its_reference(tmp_path):
+def count_executions(monkeypatch):
+    """Names of the files that a validation runs from now on."""
+    ran = []
+
+    def counted(family, file, *others):
+        ran.append(f"{family} {file.name}")
+        return executing.execute(family, file, *others)
+
+    def counted_reference(*others):
+        ran.append("reference")
+        return executing.execute_reference(*others)
+
+    monkeypatch.setattr(stage, "execute", counted)
+    monkeypatch.setattr(stage, "execute_reference", counted_reference)
+    return ran
+
+
+@pytest.mark.parametrize(("precision", "ran"), [("fp32", []), ("fp16", ["onnxruntime {}.fp16.onnx"])])
+def test_what_the_check_computed_is_not_computed_again(model, tmp_path, monkeypatch, precision, ran):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    if probe("tensorrt-rtx").cannot_run is None:
+        pytest.skip("here the plan itself is run")
+    executed = count_executions(monkeypatch)
+    done = convert(asked(model, tmp_path / "out", family="tensorrt-rtx", precision=precision, batch="1:4:8"))
+    assert executed == [name.format(model.stem) for name in ran], "the check ran the source and the rewritten model"
+    report = done.manifest.validation
+    assert report.subject == "onnx" and len(report.checks) == 2 and 0 < report.needed_relative_l2 < 1e-2
+    assert "CPUExecutionProvider" in report.reference
+
+
+def test_a_definition_keeps_its_reference(tmp_path, monkeypatch):
     how = {"family": "onnxruntime", "batch": "1:1:1"}
+    executed = count_executions(monkeypatch)
     done = convert(asked("squeezenet1_1", tmp_path / "out", rewrite="stem_space_to_depth", **how))
+    assert executed == [f"onnxruntime {done.plan.name}"], "the reference was run by the check"
     base = convert(asked("squeezenet1_1", tmp_path / "base", rewrite="none", **how))
     assert done.manifest.rewrites.kept and done.manifest.onnx.sha256 != base.manifest.onnx.sha256
     assert done.manifest.source == base.manifest.source  # hash included: that of the model as it was

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from trtkit import worker
+from trtkit.artifacts.files import json_ready, sha256_json
 from trtkit.artifacts.samples import SamplePlan
 from trtkit.backends import registry
 from trtkit.errors import RunError
 from trtkit.worker import Log, Progress
 
-__all__ = ["REFERENCE_PROVIDER", "Executed", "execute", "execute_reference"]
+__all__ = ["REFERENCE_PROVIDER", "Executed", "Known", "execute", "execute_reference", "read_outputs"]
 
 REFERENCE_PROVIDER = "CPUExecutionProvider"
 """What a reference must have run on. ONNX Runtime falls back in silence: the session is asked, and this is checked."""
@@ -34,6 +35,31 @@ class Executed:
     outputs: dict[str, np.ndarray]
     where: str
     provider: str | None
+
+
+class Known:
+    """Outputs of this conversion that ONNX Runtime gave on the CPU already: the same bytes on the same inputs.
+
+    The check of rewrites runs the source and the rewritten model; a validation of just these two files on just these
+    inputs would find the same numbers again.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, Executed] = {}
+
+    def keep(self, sha256: str, samples: SamplePlan, found: Executed) -> None:
+        """Remember what the file of this hash gave."""
+        self._found[_key(sha256, samples)] = found
+
+    def find(self, sha256: str, samples: SamplePlan) -> Executed | None:
+        """What the file of this hash gave on these inputs, if it was run."""
+        return self._found.get(_key(sha256, samples))
+
+
+def _key(sha256: str, samples: SamplePlan) -> str:
+    shapes = [case.shapes for case in samples.cases]
+    inputs = [(spec.name, spec.dtype) for spec in samples.inputs]
+    return sha256_json(json_ready({"file": sha256, "draw": [samples.seed, samples.std], "in": inputs, "at": shapes}))
 
 
 def execute(
@@ -71,9 +97,13 @@ def execute(
         env=registry.worker_env(family),
         on_event=on_event,
     )
-    with np.load(results) as saved:
-        outputs = {name: saved[name] for name in saved.files}
-    return Executed(outputs, answer.value["where"], answer.value["provider"])
+    return read_outputs(results, answer.value["where"], answer.value["provider"])
+
+
+def read_outputs(file: Path, where: str, provider: str | None) -> Executed:
+    """Outputs that a worker left in an .npz file."""
+    with np.load(file) as saved:
+        return Executed({name: saved[name] for name in saved.files}, where, provider)
 
 
 def execute_reference(

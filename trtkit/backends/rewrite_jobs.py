@@ -39,6 +39,7 @@ def check(
     data: str | None = None,
     images: bool = False,
     preprocessing: dict[str, Any] | None = None,
+    keep: list[str] | None = None,
 ) -> dict[str, Any]:
     """Run the source and every rewritten model without ONNX Runtime's optimizations, and compare.
 
@@ -55,6 +56,8 @@ def check(
         images: some rewritten models take uint8 images, channels last: then those inputs are drawn as pixels, and the
             others get them normalised; ``data`` is not used.
         preprocessing: the normalisation, a :class:`~trtkit.artifacts.preprocessing.Preprocessing` as JSON.
+        keep: two .npz files to write, for the outputs of the source and of the last rewritten model on the seeded
+            inputs (keys ``CASE/OUTPUT``).
 
     Returns:
         ``own`` (what the optimizations moved; ``None`` if not finite, or if nobody needed to know), ``cases``,
@@ -96,6 +99,9 @@ def check(
         checks.append({"difference": found.difference, "limit": found.limit, "reason": found.reason})
         if not found.passed:
             break
+        if keep is not None and index == len(rewritten) - 1:
+            for path, arrays in zip(keep, (plain, outputs), strict=True):
+                np.savez(path, **arrays)  # type: ignore[arg-type]
     own = difference(plain, optimized, softmax_axes)[0] if optimized is not None else None
     report.progress("Checking rewrites", steps, steps)
     return {"own": own, "cases": labels, "where": f"ONNX Runtime on {cpu_name()}", "checks": checks}

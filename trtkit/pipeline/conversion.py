@@ -18,6 +18,7 @@ from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends.base import BuildOptions, Capabilities
+from trtkit.backends.executing import Known
 from trtkit.backends.probing import choose
 from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError, UsageError
 from trtkit.pipeline.existing import is_own_source, onnx_name, plan_label, refuse_foreign, refuse_own_source, reusable
@@ -144,19 +145,20 @@ def _rewritten(
     options: BuildOptions,
     scratch: Path,
     listener: Listener,
+    known: Known,
 ) -> ExportedModel:
     """The rewrites that were asked for; with a calibration table, those that it was made behind."""
     target, table = target_of(can), request.quantization.table if request.quantization else None
     if request.rewrite is None and table is not None:
         made_behind = CalibrationTable.read(table)
         how = replaying(made_behind, target, request.precision)
-        exported = rewritten(exported, how, options.profile, scratch, listener)
+        exported = rewritten(exported, how, options.profile, scratch, listener, known)
         check_replayed(made_behind, exported)
         return exported
     how = Rewriting(request.rewrite or "safe", target, request.precision)
     if how.asked == "auto":
         how = tuned(exported, how, can, options.profile, scratch, request.rewrite_seconds, listener)
-    return rewritten(exported, how, options.profile, scratch, listener)
+    return rewritten(exported, how, options.profile, scratch, listener, known)
 
 
 def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, listener: Listener) -> PlanManifest:
@@ -175,7 +177,8 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         scratch = plan.parent / "reference"
         scratch.mkdir()
     with _timed("rewrite", timings):
-        exported = _rewritten(request, exported, can, options, scratch, listener)
+        known = Known()
+        exported = _rewritten(request, exported, can, options, scratch, listener, known)
     with _timed("lower", timings):
         softmax, nodes = softmax_axes(exported.model), layers_of_the_source(exported.model)
         in_branches, report_of_rewrites = names_in_branches(exported.model), exported.rewrites
@@ -204,7 +207,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         host_code=True,  # it was built here a moment ago
     )
     with _timed("validate", timings):
-        report = _validate(wanted, can, listener) if request.validate else left_out(wanted, _UNVALIDATED)
+        report = _validate(wanted, can, listener, known) if request.validate else left_out(wanted, _UNVALIDATED)
     if options.runtime_cache is not None and report.status == "not_executed":
         listener.note("nothing was executed, so the runtime cache was neither read nor written")
     layers = built.outcome.layers
@@ -247,10 +250,10 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
     return manifest
 
 
-def _validate(wanted: ValidationRequest, can: Capabilities, listener: Listener) -> ValidationReport:
+def _validate(wanted: ValidationRequest, can: Capabilities, listener: Listener, known: Known) -> ValidationReport:
     listener.stage("Validating")
     try:
-        return validate(wanted, can, listener.event)
+        return validate(wanted, can, listener.event, known)
     except (PlanError, RunError, BackendUnavailableError) as error:
         return could_not(wanted, can, error)  # the plan is built: it is kept, and its manifest says what happened
 

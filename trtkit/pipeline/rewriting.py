@@ -14,6 +14,7 @@ from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.rewrites import AppliedRewrite, RewriteReport, Site
 from trtkit.backends.base import Capabilities
+from trtkit.backends.executing import Known
 from trtkit.errors import BackendUnavailableError, CalibrationError, RunError, UsageError
 from trtkit.pipeline.listener import Listener
 from trtkit.stages.rewrite import RewriteOptions, rewrite_model
@@ -110,7 +111,12 @@ def check_asked(asked: str) -> None:
 
 
 def rewritten(
-    exported: ExportedModel, how: Rewriting, profile: OptimizationProfile | None, scratch: Path, listener: Listener
+    exported: ExportedModel,
+    how: Rewriting,
+    profile: OptimizationProfile | None,
+    scratch: Path,
+    listener: Listener,
+    known: Known | None = None,
 ) -> ExportedModel:
     """Rewrite a model in memory; its source stays the reference.
 
@@ -120,6 +126,7 @@ def rewritten(
         profile: the shapes that it will have.
         scratch: a folder; the FP32 file of a definition stays there, as the reference.
         listener: is told what was left out.
+        known: keeps what the check computed, for the validation.
 
     Returns:
         The model with its report; with no report where nothing was asked for.
@@ -145,7 +152,7 @@ def rewritten(
         names = how.names if how.names is not None else listed or ()
     folder = scratch / "rewriting"
     folder.mkdir(parents=True)
-    options = RewriteOptions(names, how.asked, how.only, profile, exported.source.input_std, data=how.data)
+    options = RewriteOptions(names, how.asked, how.only, profile, exported.source.input_std, data=how.data, known=known)
     options = replace(options, preprocessing=_pixels(exported) if how.interface else None)
     listener.stage(f"Rewriting {exported.source.name}")
     try:

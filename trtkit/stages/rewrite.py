@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trtkit import worker
+from trtkit import environment, worker
 from trtkit.artifacts.model import OnnxModel, TensorSpec
 from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.rewrites import AppliedRewrite, RewriteReport, Site
 from trtkit.artifacts.samples import SampleCase, SamplePlan
+from trtkit.backends.executing import REFERENCE_PROVIDER, Known, read_outputs
 from trtkit.worker import Log, Progress
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class RewriteOptions:
         data: an .npz file with one batch of real inputs, an array for every input.
         preprocessing: the normalisation that ``uint8_nhwc_input`` moves into the graph.
         check: whether results are checked. Only a replay of rewrites that were checked before may leave it out.
+        known: keeps the outputs of the source and of the result, for whoever compares the two again.
     """
 
     names: tuple[str, ...]
@@ -54,6 +56,7 @@ class RewriteOptions:
     data: Path | None = None
     preprocessing: Preprocessing | None = None
     check: bool = True
+    known: Known | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class _Candidate:
     name: str
     sites: tuple[Site, ...]
     file: Path
+    sha256: str = ""
 
 
 def rewrite(
@@ -84,8 +88,8 @@ def rewrite(
     """
     from trtkit.graph import io
 
-    source = io.load(model.path)
-    result, report = rewrite_model(source, scratch, options, on_event, precision=model.precision, file=model.path)
+    loaded = io.load(model.path)
+    result, report = rewrite_model(loaded, scratch, options, on_event, precision=model.precision, source=model)
     if not report.kept:
         return model, report
     parents = (*model.parents, model.sha256)
@@ -102,7 +106,7 @@ def rewrite_model(
     on_event: OnEvent = lambda event: None,
     *,
     precision: str = "fp32",
-    file: Path | None = None,
+    source: OnnxModel | None = None,
 ) -> tuple[onnx.ModelProto, RewriteReport]:
     """Rewrite a model in memory; see :func:`rewrite`.
 
@@ -112,7 +116,7 @@ def rewrite_model(
         options: which rewrites.
         on_event: told what the worker reports.
         precision: the numbers inside, ``fp32`` or ``fp16``.
-        file: the model's own file; without it one is written to ``scratch``.
+        source: the model's own file; without it one is written to ``scratch``.
 
     Returns:
         The rewritten model (``model`` itself where no rewrite was kept) and the report.
@@ -130,9 +134,9 @@ def rewrite_model(
         result, candidates = _apply(model, names, scratch, options, each)
         if not candidates or not options.check:
             break
-        if file is None:
-            file = io.save(model, scratch / "source.onnx", name="source", precision=precision).path
-        answer = _check(model, file, candidates if each else candidates[-1:], options, precision, on_event)
+        if source is None:
+            source = io.save(model, scratch / "source.onnx", name="source", precision=precision)
+        answer = _check(model, source, candidates if each else candidates[-1:], options, precision, on_event)
         if not each:
             if answer["checks"][0]["reason"] is None:
                 answer["checks"] *= len(candidates)
@@ -171,17 +175,17 @@ def _apply(
             continue
         model = made.model
         file = scratch / f"{len(candidates)}_{item.name}.onnx"
-        if options.check and each:
-            io.save(model, file, name=item.name, precision="fp32")
-        candidates.append(_Candidate(item.name, made.sites, file))
+        saved = io.save(model, file, name=item.name, precision="fp32").sha256 if options.check and each else ""
+        candidates.append(_Candidate(item.name, made.sites, file, saved))
     if options.check and candidates and not each:
-        io.save(model, candidates[-1].file, name=candidates[-1].name, precision="fp32")
+        last = candidates[-1]
+        candidates[-1] = replace(last, sha256=io.save(model, last.file, name=last.name, precision="fp32").sha256)
     return model, candidates
 
 
 def _check(
     model: onnx.ModelProto,
-    file: Path,
+    source: OnnxModel,
     candidates: list[_Candidate],
     options: RewriteOptions,
     precision: str,
@@ -191,23 +195,35 @@ def _check(
     from trtkit.graph.outputs import softmax_axes
     from trtkit.graph.rewrites import named
 
-    inputs, _ = io.specs(model)
+    samples = _samples(io.specs(model)[0], options)
+    images = any(item.changes_interface for item in named([item.name for item in candidates]))
+    last, beside = candidates[-1].file, source.path.stem
+    keeps = [last.with_name(f"{beside}.npz"), last.with_suffix(".npz")] if options.known is not None else None
+    if images or options.data is not None:
+        keeps = None  # those are other inputs than the seeded ones
     answer = worker.run(
         "trtkit.backends.rewrite_jobs:check",
         {
-            "source": str(file.absolute()),
+            "source": str(source.path.absolute()),
             "rewritten": [str(item.file.absolute()) for item in candidates],
-            "samples": _samples(inputs, options).to_json(),
+            "samples": samples.to_json(),
             "softmax_axes": softmax_axes(model),
             "precision": precision,
             "data": str(options.data.absolute()) if options.data else None,
-            "images": any(item.changes_interface for item in named([item.name for item in candidates])),
+            "images": images,
             "preprocessing": options.preprocessing.to_json() if options.preprocessing else None,
+            "keep": [str(path.absolute()) for path in keeps] if keeps else None,
         },
         what="the check of the rewritten model",
         on_event=on_event,
     )
     value: dict[str, Any] = answer.value
+    if options.known is not None:
+        for sha256, path in zip((source.sha256, candidates[-1].sha256), keeps or (), strict=False):
+            if path.exists():
+                where = f"{environment.cpu_name()}, {REFERENCE_PROVIDER}"
+                options.known.keep(sha256, samples, read_outputs(path, where, REFERENCE_PROVIDER))
+                path.unlink()
     return value
 
 

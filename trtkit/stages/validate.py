@@ -18,7 +18,7 @@ from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.samples import SampleCase, SamplePlan
 from trtkit.artifacts.validation import OutputCheck, ValidationReport
 from trtkit.backends.base import Capabilities
-from trtkit.backends.executing import REFERENCE_PROVIDER, execute, execute_reference
+from trtkit.backends.executing import REFERENCE_PROVIDER, Known, execute, execute_reference
 from trtkit.errors import TrtkitError
 from trtkit.worker import Log, Progress
 
@@ -80,9 +80,19 @@ class ValidationRequest:
 
 
 def validate(
-    request: ValidationRequest, capabilities: Capabilities, on_event: Callable[[Progress | Log], None]
+    request: ValidationRequest,
+    capabilities: Capabilities,
+    on_event: Callable[[Progress | Log], None],
+    known: Known | None = None,
 ) -> ValidationReport:
     """Run both sides and compare.
+
+    Args:
+        request: what to compare.
+        capabilities: of the family.
+        on_event: is told of progress and log lines.
+        known: what ONNX Runtime gave for these very files and inputs a moment ago, on the CPU and without its own
+            optimizations; a plan is always run.
 
     Raises:
         PlanError: the runtime refuses the plan, or ONNX Runtime refuses the reference.
@@ -103,13 +113,16 @@ def validate(
             cache = str(request.runtime_cache.absolute()) if request.runtime_cache else None
             options = {"tf32": request.precision == "tf32", "runtime_cache": cache, "host_code": request.host_code}
         with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
-            candidate = execute(family, file, samples, Path(folder) / "candidate.npz", options, on_event)
+            found = known.find(request.onnx.sha256, samples) if known is not None and not executed else None
+            candidate = found or execute(family, file, samples, Path(folder) / "candidate.npz", options, on_event)
             where, outputs = candidate.where, request.onnx.outputs
             not_finite = judging.not_finite(outputs, candidate.outputs)
             # The source's own bytes where the reference runs would be compared with themselves: that cannot fail.
             compared = not (request.same_file and candidate.provider == REFERENCE_PROVIDER)
             if compared:
-                truth = execute_reference(request.reference, samples, Path(folder) / "truth.npz", on_event)
+                found = known.find(request.reference_sha256, samples) if known is not None else None
+                file = request.reference
+                truth = found or execute_reference(file, samples, Path(folder) / "truth.npz", on_event)
                 reference = f"ONNX Runtime {request.reference_precision.upper()} ({truth.where})"
                 axes = request.softmax_axes
                 checks = tuple(judging.compared(samples, outputs, axes, candidate.outputs, truth.outputs))
