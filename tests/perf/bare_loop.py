@@ -11,6 +11,7 @@ import importlib
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.backends import bench_jobs, bench_setup
+from trtkit.backends.base import LoadOptions
 from trtkit.backends.trt_log import LogBook
 from trtkit.measurement import harness
 from trtkit.worker.protocol import Reporter
@@ -31,7 +33,7 @@ Sets = Sequence[Mapping[str, np.ndarray]]
 class BareTrt:
     """TensorRT or TensorRT-RTX, and CUDA's runtime, by hand."""
 
-    def __init__(self, module: str, plan: Path, sets: Sets) -> None:
+    def __init__(self, module: str, plan: Path, sets: Sets, runtime_cache: Path | None = None) -> None:
         self.rt = rt = importlib.import_module("cuda.bindings.runtime")
         self.book = LogBook()
         trt = importlib.import_module(module)
@@ -43,6 +45,10 @@ class BareTrt:
             if hasattr(config, "dynamic_shapes_kernel_specialization_strategy"):
                 eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
                 config.dynamic_shapes_kernel_specialization_strategy = eager
+            if runtime_cache is not None:
+                kernels = config.create_runtime_cache()
+                kernels.deserialize(runtime_cache.read_bytes())
+                config.set_runtime_cache(kernels)
             self.context = engine.create_execution_context(config)
         else:
             self.context = engine.create_execution_context()
@@ -134,7 +140,7 @@ class BareOrt:
 
 def alternate(
     report: Reporter, *, family: str, plan: str, device: dict[str, Any], settings: dict[str, Any], rounds: int,
-    seconds: float,
+    seconds: float, runtime_cache: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """trtkit's timed path and the bare loop in turn, in one process: images per second of each round.
 
@@ -143,13 +149,17 @@ def alternate(
         family, plan, device, settings: as :func:`trtkit.backends.bench_jobs.measure`.
         rounds: how often each is run.
         seconds: of each run.
+        runtime_cache: file of just-in-time kernels, read and added to, so that the two sides do not both compile.
 
     Returns:
         ``ours`` and ``bare`` (lists), ``facts`` of the timed path, ``warmup``.
     """
     here, chosen = Device(**device), BenchSettings.from_json(settings)
     bench_setup.pin(chosen.affinity)
-    options = bench_setup.load_options(chosen, here, None, False)
+    kernels = Path(runtime_cache) if runtime_cache else None
+    options = bench_setup.load_options(chosen, here, kernels, False)
+    if kernels is not None:
+        _compile(family, Path(plan), options, chosen, here)
     found: dict[str, Any] = {"ours": [], "bare": []}
     with bench_jobs.open_runner(family, Path(plan), options, chosen.mode) as runner:
         chosen = bench_setup.with_shapes(runner.inputs, chosen)
@@ -157,7 +167,7 @@ def alternate(
         with runner.timed(sets, chosen) as timed:  # type: ignore[attr-defined]
             found["warmup"] = harness.warm_up(timed, chosen)
             used = [sets[index % len(sets)] for index in range(timed.facts["buffers"])]
-            bare = _bare(family, Path(plan), used, chosen)
+            bare = _bare(family, Path(plan), used, chosen, kernels)
             bare.run(len(used))
             each = bare.run(10) / 10
             count = max(round(seconds / each), 10)
@@ -176,7 +186,19 @@ def alternate(
     return found
 
 
-def _bare(family: str, plan: Path, sets: Sets, settings: BenchSettings) -> BareTrt | BareOrt:
+def _compile(family: str, plan: Path, options: LoadOptions, settings: BenchSettings, device: Device) -> None:
+    """Fill the file of just-in-time kernels: it is written when the plan is closed."""
+    with bench_jobs.open_runner(family, plan, options, settings.mode) as runner:
+        chosen = bench_setup.with_shapes(runner.inputs, settings)
+        sets = bench_setup.input_sets(runner.inputs, replace(chosen, buffers=1), 1.0, None, device)
+        with runner.timed(sets, chosen) as timed:  # type: ignore[attr-defined]
+            timed.issue(0)
+            timed.finish(0)
+
+
+def _bare(
+    family: str, plan: Path, sets: Sets, settings: BenchSettings, kernels: Path | None = None
+) -> BareTrt | BareOrt:
     if family == "onnxruntime":
         return BareOrt(plan, sets, settings)
-    return BareTrt({"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}[family], plan, sets)
+    return BareTrt({"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}[family], plan, sets, kernels)

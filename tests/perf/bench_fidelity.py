@@ -3,27 +3,35 @@
 1. Against a bare loop on the vendor's API, alternating in one process: the ratio and its 95 % interval.
 2. ``overlapped`` against the smaller of ``compute-graph`` and what the bus carries, for float32 and uint8 images.
 3. The same benchmark again and again, each in a process of its own: the spread of the medians.
+
+OUT gets ``bench_fidelity.json`` and ``.md`` after every step, so that a call that is cut off leaves what it has. With
+``--append`` the rows of an earlier call that this one does not measure stay there; ``--artifacts FOLDER`` keeps plans
+and just-in-time kernels for the next call.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from model_defs.definition import IMAGENET_RGB
-from tests.perf.measure import Row, write
+from tests.perf.calls import call, earlier, write_calls
+from tests.perf.measure import Row
 from trtkit import worker
 from trtkit.artifacts.bench import BenchResult, Subject
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device, parse_devices, worker_env
 from trtkit.backends import registry
+from trtkit.backends.base import Capabilities
 from trtkit.backends.probing import probe
+from trtkit.errors import TrtkitError
 from trtkit.graph import io
 from trtkit.graph.uint8_input import uint8_input
 from trtkit.pipeline.conversion import convert
@@ -34,9 +42,13 @@ from trtkit.stats import median_interval
 
 __all__ = ["main", "rows_of"]
 
+_NAME, _TITLE = "bench_fidelity", "Whether bench can be trusted"
 _NEAR, _NEAR_ON_CPU = 0.01, 0.02
 _OVERLAPPED = 0.95
 _SPREAD = 0.01
+_MODES = ("compute-graph", "transfers", "overlapped")
+
+Found = dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,70 +63,94 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each round")
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--duration", type=float, default=3.0, help="of each benchmark")
+    parser.add_argument("--duration", type=float, help="of each benchmark; default: 1 s with a GPU, else 3 s")
+    parser.add_argument("--append", action="store_true", help="keep rows of the file in OUT that are not measured anew")
+    parser.add_argument("--artifacts", type=Path, help="keep plans and just-in-time kernels there, for the next call")
     asked = parser.parse_args(arguments)
-    found = measure(asked)
-    rows = rows_of(found)
-    print(write(asked.out, "bench_fidelity", "Whether bench can be trusted", rows, {"found": found}))
-    return 0
+    before = earlier(asked.out, _NAME) if asked.append else []
+    text = ""
+
+    def keep(found: Found) -> None:
+        nonlocal text
+        now = call(_NAME, found, arguments, found.get("device_name"))
+        text = write_calls(asked.out, _NAME, _TITLE, [*before, now], rows_of)
+
+    found = measure(asked, keep)
+    print(text)
+    return 1 if found["failed"] else 0
 
 
-def measure(asked: argparse.Namespace) -> dict[str, Any]:
-    """Everything that was asked for, as numbers."""
-    gpus = len(probe(asked.family or "tensorrt-rtx").gpus)
-    (device,) = parse_devices(asked.device or ("cuda:0" if gpus else "cpu"), gpus=gpus)
+def measure(asked: argparse.Namespace, keep: Callable[[Found], None] = lambda found: None) -> Found:
+    """Everything that was asked for, as numbers; ``keep`` gets what there is after every step.
+
+    A step that fails is written down, and the next one is made.
+    """
+    can = probe(asked.family or "tensorrt-rtx")
+    (device,) = parse_devices(asked.device or ("cuda:0" if can.gpus else "cpu"), gpus=len(can.gpus))
     on_gpu = device.kind == "cuda"
     family = asked.family or ("tensorrt-rtx" if on_gpu else "onnxruntime")
     batches = [int(part) for part in (asked.batches or ("1,64,1024" if on_gpu else "1,8")).split(",")]
     numbers = set(asked.numbers.split(","))
-    with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
-        made = _Maker(asked, family, device, batches, Path(folder))
-        found: dict[str, Any] = {
+    duration_s = asked.duration if asked.duration is not None else 1.0 if on_gpu else 3.0
+    with contextlib.ExitStack() as stack:
+        folder = asked.artifacts or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trtkit-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        can = can if can.family == family else probe(family)
+        made = _Maker(asked, can, device, batches, folder)
+        found: Found = {
             "model": asked.model,
             "family": family,
-            "version": made.version,
+            "version": can.version,
             "precision": made.precision,
             "device": str(device),
+            "device_name": next((gpu.name for gpu in can.gpus if gpu.index == device.index), None) if on_gpu else None,
+            "driver": can.driver,
+            "duration_s": duration_s,
             "batches": batches,
             "pairs": {},
             "overlap": {},
             "repeats": {},
+            "failed": {},
         }
-        for batch in batches:
-            if "1" in numbers:
-                _tell(f"1: bare loop, batch {batch}")
+        for batch in batches if "1" in numbers else ():
+            with _step(f"1: bare loop, batch {batch}", found, keep):
                 found["pairs"][str(batch)] = _pair(made, batch, asked)
-            if "2" in numbers and on_gpu and batch > 1:
-                for dtype in ("float32", "uint8"):
-                    _tell(f"2: overlapped, batch {batch}, {dtype}")
-                    found["overlap"][f"{batch} {dtype}"] = _overlap(made, batch, dtype, asked.duration)
+        for batch in (batch for batch in batches if "2" in numbers and on_gpu and batch > 1):
+            for dtype in ("float32", "uint8"):
+                with _step(f"2: overlapped, batch {batch}, {dtype}", found, keep):
+                    found["overlap"][f"{batch} {dtype}"] = _overlap(made, batch, dtype, duration_s)
         if "3" in numbers:
-            batch = batches[len(batches) // 2]
-            mode = "compute-graph" if on_gpu else "compute"
-            results = []
+            batch, mode = batches[len(batches) // 2], "compute-graph" if on_gpu else "compute"
+            repeats: Found = {"batch": batch, "mode": mode, "medians_ms": [], "reasons": []}
             for index in range(asked.repeats):
-                _tell(f"3: repeat {index + 1} of {asked.repeats}, batch {batch}")
-                results.append(made.bench(made.settings(mode, batch, asked.duration)))
-            found["repeats"] = {
-                "batch": batch,
-                "mode": mode,
-                "medians_ms": [result.timeline.summary()["compute"]["p50_ms"] for result in results],
-                "reasons": [[reason.id for reason in result.verdict.reasons] for result in results],
-            }
-            found["name"] = results[0].device.name
+                with _step(f"3: repeat {index + 1} of {asked.repeats}, batch {batch}", found, keep):
+                    result = made.bench(made.settings(mode, batch, duration_s))
+                    repeats["medians_ms"].append(result.timeline.summary()["compute"]["p50_ms"])
+                    repeats["reasons"].append([reason.id for reason in result.verdict.reasons])
+                    found["repeats"], found["name"] = repeats, result.device.name
     return found
 
 
+@contextlib.contextmanager
+def _step(name: str, found: Found, keep: Callable[[Found], None]) -> Iterator[None]:
+    print(name, file=sys.stderr, flush=True)
+    try:
+        yield
+    except TrtkitError as error:
+        found["failed"][name] = error.message
+        print(f"  {error.message}", file=sys.stderr, flush=True)
+    keep(found)
+
+
 class _Maker:
-    """Artifacts of one model, made when first needed."""
+    """Artifacts of one model, made when first needed; each with one file of just-in-time kernels for all processes."""
 
     def __init__(
-        self, asked: argparse.Namespace, family: str, device: Device, batches: Sequence[int], folder: Path
+        self, asked: argparse.Namespace, can: Capabilities, device: Device, batches: Sequence[int], folder: Path
     ) -> None:
-        self._model, self._batches, self._folder = asked.model, batches, folder
-        self.family, self.device = family, device
+        self._model, self._batches, self._folder, self._can = asked.model, batches, folder, can
+        self.family, self.device, self.version = can.family, device, can.version or ""
         self.precision = asked.precision or ("fp16" if device.kind == "cuda" else "fp32")
-        self.version = probe(family).version or ""
         self._made: dict[str, Path] = {}
 
     def artifact(self, dtype: str) -> Path:
@@ -137,28 +173,37 @@ class _Maker:
             ).plan
         return self._made[dtype]
 
+    def kernels(self, dtype: str) -> Path | None:
+        """The runtime cache of an artifact, for families that have such: a plan is compiled once for each batch."""
+        plan = self.artifact(dtype)
+        if plan.suffix == ".onnx" or "runtime_cache" in self._can.refused:
+            return None
+        return plan.with_name(f"{plan.name}.{self.version}.kernels")
+
     def settings(self, mode: str, batch: int, duration_s: float, **more: Any) -> BenchSettings:
         chosen = BenchSettings(mode, batch, duration_s=duration_s, max_duration_s=10 * duration_s, **more)
         return in_force(chosen, self.device)
 
     def bench(self, settings: BenchSettings) -> BenchResult:
-        file = self.artifact(settings.input_dtype)
+        file, kernels = self.artifact(settings.input_dtype), self.kernels(settings.input_dtype)
         subject = Subject(self._model, "", file.name, "", self.family, self.version, self.precision)
-        return bench(BenchRequest(subject, file, self.device, settings), lambda event: None)
+        return bench(BenchRequest(subject, file, self.device, settings, runtime_cache=kernels), lambda event: None)
 
 
-def _pair(made: _Maker, batch: int, asked: argparse.Namespace) -> dict[str, Any]:
+def _pair(made: _Maker, batch: int, asked: argparse.Namespace) -> Found:
     on_gpu = made.device.kind == "cuda"
     settings = made.settings("compute-graph" if on_gpu else "compute", batch, asked.seconds, spinning=on_gpu)
-    value: dict[str, Any] = worker.run(
+    plan, kernels = made.artifact("float32"), made.kernels("float32")
+    value: Found = worker.run(
         "tests.perf.bare_loop:alternate",
         {
             "family": made.family,
-            "plan": str(made.artifact("float32")),
+            "plan": str(plan),
             "device": asdict(made.device),
             "settings": settings.to_json(),
             "rounds": asked.rounds,
             "seconds": asked.seconds,
+            "runtime_cache": str(kernels) if kernels else None,
         },
         what=f"the bare loop at batch {batch}",
         env={**registry.worker_env(made.family), **worker_env(made.device)},
@@ -166,9 +211,9 @@ def _pair(made: _Maker, batch: int, asked: argparse.Namespace) -> dict[str, Any]
     return value
 
 
-def _overlap(made: _Maker, batch: int, dtype: str, duration_s: float) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for mode in ("compute-graph", "transfers", "overlapped"):
+def _overlap(made: _Maker, batch: int, dtype: str, duration_s: float) -> Found:
+    found: Found = {}
+    for mode in _MODES:
         result = made.bench(made.settings(mode, batch, duration_s, input_dtype=dtype))
         found[mode] = result.throughput_images_per_s
         found.setdefault("reasons", {})[mode] = [reason.id for reason in result.verdict.reasons]
@@ -178,7 +223,7 @@ def _overlap(made: _Maker, batch: int, dtype: str, duration_s: float) -> dict[st
     return found
 
 
-def rows_of(found: dict[str, Any]) -> list[Row]:
+def rows_of(found: Found) -> list[Row]:
     """The table."""
     near = _NEAR if found["device"] != "cpu" else _NEAR_ON_CPU
     what = f"{found['model']} {found['precision']}, {found['family']} on {found['device']}"
@@ -226,10 +271,6 @@ def rows_of(found: dict[str, Any]) -> list[Row]:
             )
         )
     return rows
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

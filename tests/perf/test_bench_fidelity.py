@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +19,11 @@ from tests.backends.test_trt_timed import PROFILE
 from tests.backends.trt_api import RTX, TENSORRT_10
 from tests.backends.trt_stand_in.module import fill
 from tests.backends.trt_stand_in.state import STATE
-from tests.perf import bench_fidelity
+from tests.perf import bench_fidelity, calls
 from tests.perf.bare_loop import BareTrt, alternate
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
+from trtkit.errors import RunError
 
 COPIES = {"h2d_bytes_per_s": 55e9, "depth": 2}
 FOUND: dict[str, Any] = {
@@ -62,9 +64,62 @@ def test_the_table_judges_every_number_of_the_issue() -> None:
     assert rows[4].judged == pytest.approx(0.004 / 1.002) and "INVALID: 1" in rows[4].note
 
 
+def test_every_step_is_written_and_a_later_call_adds_to_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A call that is cut off leaves what it has, one that fails goes on, --append keeps what is not measured anew."""
+    states: list[Any] = []
+
+    def pair(made: Any, batch: int, asked: Any) -> dict[str, Any]:
+        file = tmp_path / "bench_fidelity.json"
+        states.append(list(json.loads(file.read_text())["calls"][-1]["found"]["pairs"]) if file.exists() else None)
+        if batch == 4:
+            raise RunError("no memory for batch 4", hint="")
+        return {"ours": [100.0 + len(states)] * 7, "bare": [100.0] * 7}
+
+    monkeypatch.setattr(bench_fidelity, "_pair", pair)
+    common = [str(tmp_path), "--family", "onnxruntime", "--device", "cpu", "--numbers", "1"]
+    assert bench_fidelity.main([*common, "--batches", "1,2,4"]) == 1
+    assert states == [None, ["1"], ["1", "2"]]
+    assert bench_fidelity.main([*common, "--batches", "2,8", "--append"]) == 0
+    document = json.loads((tmp_path / "bench_fidelity.json").read_text())
+    assert [row["name"].partition("batch ")[2].partition(":")[0] for row in document["rows"]] == ["1", "2", "8"]
+    assert [row["judged"] for row in document["rows"]] == pytest.approx([0.01, 0.04, 0.05])
+    first, second = document["calls"]
+    assert "no memory for batch 4" in next(iter(first["found"]["failed"].values())) and not second["found"]["failed"]
+    assert second["command"] == "python -m tests.perf.bench_fidelity OUT " + " ".join(
+        [*common[1:], "--batches", "2,8", "--append"]
+    )
+    text = (tmp_path / "bench_fidelity.md").read_text()
+    assert "* 1 kept from `python -m tests.perf.bench_fidelity OUT --family onnxruntime" in text
+    assert bench_fidelity.main([*common, "--batches", "8"]) == 0
+    assert len(json.loads((tmp_path / "bench_fidelity.json").read_text())["rows"]) == 1, "without --append, anew"
+
+
+def test_a_row_of_another_environment_says_so(tmp_path: Path) -> None:
+    one = calls.call("bench_fidelity", FOUND, ["x", "--append"], "NVIDIA H200")
+    other = {**FOUND, "pairs": {"1": FOUND["pairs"]["64"]}, "overlap": {}, "repeats": {}}
+    old = {**one, "environment": {**one["environment"], "gpu": "NVIDIA H100", "cores": 3}}
+    text = calls.write_calls(tmp_path, "bench_fidelity", "T", [old, {**one, "found": other}], bench_fidelity.rows_of)
+    document = json.loads((tmp_path / "bench_fidelity.json").read_text())
+    assert len(document["rows"]) == 5 and document["rows"][0]["judged"] == pytest.approx(0.1)
+    assert len(document["environment_of_rows"]) == 4
+    assert all(facts == {"cores": 3, "gpu": "NVIDIA H100"} for facts in document["environment_of_rows"].values())
+    assert text.count("gpu NVIDIA H100") == 5, "four rows, and the list of what was kept"
+
+
+def test_a_file_from_before_calls_were_kept_is_read(tmp_path: Path) -> None:
+    (tmp_path / "bench_fidelity.json").write_text(json.dumps({"environment": {}, "load_average": 1, "found": FOUND}))
+    (entry,) = calls.earlier(tmp_path, "bench_fidelity")
+    assert entry["found"] == FOUND and calls.earlier(tmp_path / "nowhere", "bench_fidelity") == []
+    calls.write_calls(tmp_path, "bench_fidelity", "T", [entry], bench_fidelity.rows_of)
+    assert len(json.loads((tmp_path / "bench_fidelity.json").read_text())["rows"]) == 5
+
+
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize(("module", "recorded"), [("tensorrt", TENSORRT_10), ("tensorrt_rtx", RTX)])
 def test_the_bare_loop_speaks_the_vendors_apis(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, recorded: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, recorded: str, kept: bool
 ) -> None:
     vendor = type(sys)(module)
     fill(vars(vendor), recorded)
@@ -84,7 +139,10 @@ def test_the_bare_loop_speaks_the_vendors_apis(
     )
     plan = tmp_path / "x.plan"
     plan.write_bytes(b"plan")
-    loop = BareTrt(module, plan, [{"x": np.full((3, 3), value, np.float32)} for value in (1, 2)])
+    kernels = tmp_path / "kernels"
+    kernels.write_text('["conv"]')
+    sets = [{"x": np.full((3, 3), value, np.float32)} for value in (1, 2)]
+    loop = BareTrt(module, plan, sets, kernels if kept else None)
     assert loop.run(50) == pytest.approx(50e-3, rel=1e-2)
     loop.close()
     assert runtime.left == {}
