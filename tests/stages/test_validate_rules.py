@@ -2,109 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from trtkit.artifacts.model import OnnxModel, TensorSpec
+from tests.stages.scripted_validation import (
+    CPU,
+    GPU,
+    NOWHERE,
+    Stage,
+    batches,
+    off,
+    one,
+    request,
+    truth,
+)
 from trtkit.artifacts.profile import OptimizationProfile, ShapeRange
 from trtkit.artifacts.samples import SamplePlan
-from trtkit.artifacts.validation import ValidationReport
 from trtkit.backends import executing
-from trtkit.backends.base import Capabilities, Gpu
+from trtkit.backends.base import Capabilities
 from trtkit.backends.executing import Executed
 from trtkit.errors import RunError
 from trtkit.judging import TOLERANCES
 from trtkit.stages import validate as rules
-from trtkit.stages.validate import ValidationRequest
-
-Make = Callable[[tuple[int, ...]], np.ndarray]
-CPU = Capabilities("null", "1.0", device="CPU")
-HOPPER = Gpu(0, "NVIDIA H200", "9.0", 1 << 37)
-GPU = Capabilities("tensorrt", "11.0", device="NVIDIA H200", gpus=(HOPPER,))
-NOWHERE = Capabilities("tensorrt", "11.0", cannot_run="there is no GPU here")
-
-
-def batches(low: int, best: int, high: int) -> OptimizationProfile:
-    return OptimizationProfile({"x": ShapeRange((low, 4), (best, 4), (high, 4))}, ("x",))
-
-
-def request(**changes: Any) -> ValidationRequest:
-    specs = (TensorSpec("x", "float32", ("N", 4)),), (TensorSpec("y", "float32", ("N", 4)),)
-    asked: dict[str, Any] = {
-        "plan": Path("m.plan"),
-        "plan_sha256": "p" * 64,
-        "targets": (),
-        "onnx": OnnxModel("m", Path("m.fp32.onnx"), "o" * 64, "fp32", 17, *specs),
-        "reference": Path("m.onnx"),
-        "reference_sha256": "r" * 64,
-        "reference_precision": "fp32",
-        "softmax_axes": {},
-        "profile": batches(1, 8, 32),
-        "precision": "fp32",
-        "input_std": 1.0,
-    }
-    return ValidationRequest(**{**asked, **changes})
-
-
-class Stage:
-    """Stands in for the workers: gives each file its outputs, and remembers who ran what."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ran: list[tuple[str, str]] = []
-        self.samples: SamplePlan | None = None
-        self.provider = "CPUExecutionProvider"
-        self.makes: Mapping[str, Make] = {}
-        monkeypatch.setattr(rules, "execute", self._execute)
-        monkeypatch.setattr(executing, "execute", self._execute)
-
-    def _execute(
-        self, family: str, file: Path, samples: SamplePlan, results: Path, options: object, on_event: object
-    ) -> Executed:
-        self.ran.append((family, file.name))
-        self.samples = samples
-        outputs = {f"{i}/y": self.makes[file.name](case.shapes["x"]) for i, case in enumerate(samples.cases)}
-        return Executed(outputs, "a machine", self.provider if family == "onnxruntime" else None)
-
-    def play(self, asked: ValidationRequest, can: Capabilities, **makes: Make) -> ValidationReport:
-        """Outputs by role: ``plan``, ``onnx`` and ``reference``."""
-        files = {"plan": asked.plan, "onnx": asked.onnx.path, "reference": asked.reference}
-        self.makes = {files[role].name: make for role, make in makes.items()}
-        return rules.validate(asked, can, lambda event: None)
-
-    def labels(self, asked: ValidationRequest, can: Capabilities) -> list[str]:
-        self.play(asked, can, plan=truth, reference=truth, onnx=truth)
-        assert self.samples is not None
-        return [case.label for case in self.samples.cases]
 
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(monkeypatch)
-
-
-def truth(shape: tuple[int, ...]) -> np.ndarray:
-    return np.random.default_rng(shape[0]).standard_normal(shape)
-
-
-def off(error: float) -> Make:
-    """The truth with a relative L2 error of exactly ``error``: c = r·(1 + e), so ‖c − r‖ / ‖r‖ = e."""
-    return lambda shape: truth(shape) * (1 + error)
-
-
-def one(value: float, where: int = -1) -> Make:
-    """The truth, but for one element of the batches larger than 1."""
-
-    def make(shape: tuple[int, ...]) -> np.ndarray:
-        values = truth(shape)
-        if shape[0] > 1:
-            values.flat[where] = value
-        return values
-
-    return make
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
@@ -327,94 +254,3 @@ def test_samples_on_a_gpu_are_the_corners_and_an_odd_batch(
     stage: Stage, profile: OptimizationProfile, labels: list[str]
 ) -> None:
     assert stage.labels(request(profile=profile), GPU) == labels
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def probabilities(*scores: float) -> Make:
-    return lambda shape: softmax(np.tile(np.array(scores, np.float64), (shape[0], 1))).astype(np.float32)
-
-
-def test_behind_a_softmax_the_scores_are_judged(stage: Stage) -> None:
-    asked = request(softmax_axes={"y": 1})
-    # A saturated Softmax: the probabilities agree to 1e-8, and one score is wrong by a fifth.
-    report = stage.play(asked, CPU, plan=probabilities(40, 16, 20, 10), reference=probabilities(40, 20, 20, 10))
-    shown = {check.taken: check for check in report.checks if check.case == "batch 1"}
-    assert not shown["output"].judged
-    assert shown["before_softmax"].judged
-    assert shown["output"].difference.relative_l2 == pytest.approx(0, abs=1e-7)
-    want, got = (np.array(v, float) for v in ((40, 20, 20, 10), (40, 16, 20, 10)))
-    want, got = want - want.mean(), got - got.mean()
-    expected = np.linalg.norm(got - want) / np.linalg.norm(want)
-    assert report.needed_relative_l2 == pytest.approx(expected, rel=1e-4)
-    assert report.status == "failed"
-
-
-def test_scores_shifted_together_are_the_same(stage: Stage) -> None:
-    asked = request(softmax_axes={"y": 1})
-    report = stage.play(asked, CPU, plan=probabilities(9, 8, 7, 5), reference=probabilities(4, 3, 2, 0))
-    assert report.status == "passed"
-    assert report.needed_relative_l2 == pytest.approx(0, abs=1e-6)
-
-
-def test_nan_behind_a_softmax_is_not_taken_for_underflow(stage: Stage) -> None:
-    def broken(shape: tuple[int, ...]) -> np.ndarray:
-        return probabilities(1, 2, 3, 4)(shape) * np.float32(np.nan)
-
-    report = stage.play(request(softmax_axes={"y": 1}), CPU, plan=broken, reference=probabilities(1, 2, 3, 4))
-    assert report.needed_relative_l2 is None
-    assert report.status == "failed"
-
-
-def test_scores_that_underflowed_on_both_sides_are_equal(stage: Stage) -> None:
-    asked = request(softmax_axes={"y": 1})
-    report = stage.play(asked, CPU, plan=probabilities(0, -1, -3, -300), reference=probabilities(0, -1, -3, -200))
-    assert report.status == "passed"
-    assert report.needed_relative_l2 == pytest.approx(0, abs=1e-6)
-
-
-def test_a_score_that_underflowed_on_one_side_is_off_by_no_more_than_it_is(stage: Stage) -> None:
-    """The smallest normal float32 is e^−87.34: these two scores differ by 0.3 %, and lie on its two sides."""
-    asked = request(softmax_axes={"y": 1})
-    report = stage.play(asked, CPU, plan=probabilities(0, -1, -3, -87.2), reference=probabilities(0, -1, -3, -86.9))
-    assert report.needed_relative_l2 is not None
-    assert 0 < report.needed_relative_l2 < 0.3 / 86.9
-    assert report.status == "passed"
-
-
-def zeros(shape: tuple[int, ...]) -> np.ndarray:
-    return np.zeros(shape, np.float32)
-
-
-def halves(shape: tuple[int, ...]) -> np.ndarray:
-    return probabilities(1, 2, 3, 4)(shape) / 2
-
-
-def test_probabilities_that_do_not_add_up_fail(stage: Stage) -> None:
-    """Half of every probability has the same scores, but for a constant."""
-    report = stage.play(request(softmax_axes={"y": 1}), CPU, plan=halves, reference=probabilities(1, 2, 3, 4))
-    assert report.status == "failed"
-    assert report.needed_relative_l2 is None
-
-
-@pytest.mark.parametrize("reference", [(0, -1, -3, -2), (0, -200, -300, -200), (0, 0, 0, 0)])
-def test_zeros_behind_a_softmax_are_no_underflow(stage: Stage, reference: tuple[float, ...]) -> None:
-    """A plan that computes nothing gives zeros: they must not pass for scores that are merely unknown."""
-    asked = request(softmax_axes={"y": 1})
-    report = stage.play(asked, CPU, plan=zeros, reference=probabilities(*reference))
-    assert report.status == "failed"
-
-
-def test_what_float16_cannot_hold_is_not_held_against_it(stage: Stage) -> None:
-    """Below 6e-5 a float16 loses digits, and below 6e-8 everything."""
-
-    def half(shape: tuple[int, ...]) -> np.ndarray:
-        return probabilities(0, -1, -14.9, -30)(shape).astype(np.float16)
-
-    asked = request(softmax_axes={"y": 1}, precision="fp16")
-    report = stage.play(asked, CPU, plan=half, reference=probabilities(0, -1, -14.9, -30))
-    assert report.status == "passed"
-    assert report.needed_relative_l2 == pytest.approx(0, abs=1e-3)
