@@ -13,7 +13,7 @@ from typing import Any
 from tests.perf.measure import Row, write
 from trtkit import environment
 
-__all__ = ["call", "earlier", "write_calls"]
+__all__ = ["call", "differences", "earlier", "write_calls"]
 
 RowsOf = Callable[[dict[str, Any]], list[Row]]
 
@@ -66,7 +66,7 @@ def write_calls(out: Path, name: str, title: str, calls: Sequence[dict[str, Any]
     left = sorted({number for _, number in rows.values()} | {last})
     shown, environments, remarks = [], dict[str, Any](), []
     for number in left:
-        entry, other = calls[number], _differences(calls[number], calls[last])
+        entry, other = calls[number], differences(calls[number], calls[last])
         mine = [name for name, (_, made) in rows.items() if made == number]
         if number != last:
             remarks.append(
@@ -77,13 +77,13 @@ def write_calls(out: Path, name: str, title: str, calls: Sequence[dict[str, Any]
         problems = entry["found"].get("failed", {})
         remarks += [f"* **Failed**: {step}: {why}" for step, why in problems.items() if number == last]
     for row, made in rows.values():
-        other = _differences(calls[made], calls[last])
+        other = differences(calls[made], calls[last])
         shown.append(Row(**{**vars(row), "note": f"{row.note}; {_text(other)}"}) if other else row)
     facts = {"calls": [calls[number] for number in left], "environment_of_rows": environments}
     return write(out, name, title, shown, facts, "\n".join(remarks))
 
 
-def _differences(entry: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
+def differences(entry: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
     """What of an environment differs from the last call's; versions of packages one by one."""
     mine, theirs = dict(entry["environment"] or {}), dict(last["environment"] or {})
     packages, others = mine.pop("packages", {}), theirs.pop("packages", {})
