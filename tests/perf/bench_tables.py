@@ -272,7 +272,8 @@ class Tables:
             lines = old | lines
             again = {ladder["what"] for ladder in ladders}
             ladders = [ladder for ladder in self._old["ladders"] if ladder["what"] not in again] + ladders
-        order = list(lines.values())
+        groups = list(dict.fromkeys(key[:-1] for key in lines))
+        order = sorted(lines.values(), key=lambda line: (groups.index(line.key[:-1]), line.batch))
         document = {key: value for key, value in made.items() if key != "found"}
         document |= {"lines": [line.to_json() for line in order], "ladders": ladders, "left_out": self.left_out}
         self._asked.out.mkdir(parents=True, exist_ok=True)
