@@ -50,6 +50,7 @@ CASES = (
     _case("batch zero", "--batch 0,1", "whole numbers from 1 up", "1,8,64"),
     _case("batch range", "--batch 1:8:16", "neither a list of whole numbers nor auto", "1,8,64"),
     _case("batch of a fixed model", "--batch 4", "Batch 4 is not possible, 2 alone is", ".", files=_STATIC),
+    _case("auto in a list", "--batch auto,3", "auto chooses the sizes itself", "--batch 3"),
     _case("list and ladder", "--batch 1,2 --batch-sweep auto", "looks for the batch sizes itself", "either"),
     _case("sweep of numbers", "--batch-sweep 1,2", "--batch-sweep is auto, not '1,2'", "--batch"),
     _case("limit without a ladder", "--sweep-limit 8", "largest batch that --batch auto tries", "--batch auto"),

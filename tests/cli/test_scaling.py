@@ -49,6 +49,8 @@ def test_the_table_holds_every_cell_at_80_columns() -> None:
     lines = shown(ScaleResult((powered("cuda:0", 10.0), powered("cuda:1", 12.5)), launcher="mpirun", ranks=2))
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith(FILE.name.removesuffix(".scale.json")) and "2 devices, 2 ranks by" in " ".join(lines[:2])
+    (one, *_) = shown(ScaleResult((powered("cuda:0", 10.0),)), width=200)
+    assert one.endswith("  1 device")
     text = "\n".join(lines)
     head = next(line for line in lines if line.startswith("device"))
     assert head.split() == ["device", "images/s", "alone", "efficiency", "p50", "ms", "W", "verdict"]

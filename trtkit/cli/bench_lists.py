@@ -23,6 +23,13 @@ def batches_of(batch: str | None, sweep: str | None) -> tuple[bool, tuple[int, .
     if (batch or "").strip().lower() == "auto" or (sweep is not None and batch is None):
         return True, ()
     sizes = words(batch)
+    if "auto" in sizes:
+        rest = ",".join(size for size in sizes if size != "auto")
+        both = f"Give --batch auto, then --batch {rest}: the results stay side by side. trtkit study takes both."
+        raise UsageError(
+            f"--batch {batch}: auto chooses the sizes itself, 1, 2, 4, … to the largest that runs.",
+            hint=both if rest else "Write auto once.",
+        )
     if batch is not None and (not sizes or not all(size.isascii() and size.isdigit() for size in sizes)):
         raise UsageError(f"--batch {batch} is neither a list of whole numbers nor auto.", hint="Write --batch 1,8,64.")
     return sweep is not None, tuple(int(size) for size in sizes)

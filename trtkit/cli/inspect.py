@@ -13,6 +13,7 @@ from trtkit.units import bytes_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from trtkit.artifacts.plan import PlanManifest
     from trtkit.stages.inspect import Inspection
 
 __all__ = ["inspect"]
@@ -61,12 +62,29 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
         ("flags", ", ".join(manifest.flags) or "none"),
         ("built from", f"{manifest.onnx.path.name}, opset {manifest.onnx.opset}, SHA-256 {manifest.onnx.sha256}"),
     ]
+    rows += _rewrites(manifest)
     if manifest.proof is not None:
         rows.append(("precision", f"asked {manifest.precision}; {manifest.proof.sentence}"))
     rows.append(("validation", f"at the build: {manifest.validation.sentence}"))
     if found.later is not None:
         rows.append(("", f"later: {found.later.sentence}"))
     return rows
+
+
+def _rewrites(manifest: PlanManifest) -> list[tuple[str, str]]:
+    """Each rewrite that the graph has: where, how far its result is from the source's, and what it gained."""
+    report = manifest.rewrites
+    if report is None:
+        return []
+    lines = [item.sentence for item in report.kept] or ["none: the graph is the source's"]
+    left_out = [item.name for item in report.rewrites if not item.kept and item.sites]
+    lines += [f"left out: {', '.join(left_out)} (--json says why)"] if left_out else []
+    if report.kept:
+        sources = dict.fromkeys(item.gain_source for item in report.kept if item.gain_source)
+        lines += [f"checked by {report.where}"] if report.where else []
+        lines += [f"chosen: {report.chosen_because}"] if report.chosen_because else []
+        lines += [f"gains: {source}" for source in sources if source not in report.chosen_because]
+    return [("rewrites" if index == 0 else "", line) for index, line in enumerate(lines)]
 
 
 def _sums(found: Inspection) -> Table:

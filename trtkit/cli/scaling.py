@@ -126,8 +126,9 @@ def show(scaled: Scaled, console: Console) -> None:
 
     result = scaled.result
     name = scaled.file.name.removesuffix(".scale.json")
+    devices = f"{len(result.shares)} device{'s' * (len(result.shares) != 1)}"
     launcher = "" if result.ranks == 1 else f", {result.ranks} ranks by {result.launcher}"
-    console.print(Text.assemble((name, "bold green"), f"  {len(result.shares)} devices{launcher}"))
+    console.print(Text.assemble((name, "bold green"), f"  {devices}{launcher}"))
     table = Table(box=None, pad_edge=False, header_style="cyan", padding=(0, 2, 0, 0))
     for head in ("device", "images/s", "alone", "efficiency", "p50 ms", "W", "verdict"):
         table.add_column(head, justify="left" if head in ("device", "verdict") else "right", no_wrap=True)

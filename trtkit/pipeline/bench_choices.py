@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trtkit.artifacts.bench_settings import MODES
+from trtkit.artifacts.device import processors
 from trtkit.errors import UsageError
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_subjects import BatchRange
 
-__all__ = ["Batches", "batches_of", "modes_of"]
+__all__ = ["Batches", "batches_of", "modes_of", "too_many_threads"]
 
 _USUAL = {"cpu": 1, "cuda": 32}
 _DEFAULT_MODE = {"cpu": "compute", "cuda": "compute-graph"}
@@ -91,3 +92,16 @@ def modes_of(request: BenchmarkRequest, target: Target) -> tuple[str, ...]:
                 hint="Give --mode compute or all, or a GPU with --device.",
             )
     return request.modes or (_DEFAULT_MODE[kind],)
+
+
+def too_many_threads(request: BenchmarkRequest, target: Target) -> str | None:
+    """A sentence where more threads are asked for than the CPU device has processors; ``None`` where all can run."""
+    threads, affinity = request.settings.get("threads"), request.settings.get("affinity")
+    count = len(affinity) if isinstance(affinity, tuple) and affinity else len(processors(target.device))
+    if target.device.kind != "cpu" or not isinstance(threads, int) or not count or threads <= count:
+        return None
+    have = "1 processor that there is" if count == 1 else f"{count} processors that there are"
+    return (
+        f"--threads {threads} is more than the {have}: threads wait for each other, and that is what is measured; "
+        f"--threads {count} uses all"
+    )

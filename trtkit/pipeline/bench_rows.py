@@ -16,6 +16,7 @@ from trtkit.graph.footprint import ELEMENT_LIMIT, Footprint
 from trtkit.measurement import failure, memory
 from trtkit.measurement.ladder import Step, ending, next_step
 from trtkit.pipeline.bench_family import Target
+from trtkit.pipeline.bench_replaced import replaced
 from trtkit.pipeline.bench_request import Failure, Run
 from trtkit.pipeline.bench_subjects import Prepared
 from trtkit.pipeline.listener import Listener
@@ -169,6 +170,8 @@ def _attempt(
     if not step.full:
         return Attempt(batch, "probed", None, "", estimate, available)
     path = row.result_path(batch)
+    if (instead := replaced(path, result)) is not None:
+        listener.note(instead)
     write_json(path, result.to_json())
     if row.after is not None:
         row.after(prepared, row.target, result)

@@ -17,7 +17,7 @@ from trtkit.artifacts.device import worker_env
 from trtkit.artifacts.files import json_ready, sha256_file, sha256_json
 from trtkit.artifacts.sweep import Sweep
 from trtkit.measurement.memory import host_available_bytes
-from trtkit.pipeline.bench_choices import Batches, batches_of, modes_of
+from trtkit.pipeline.bench_choices import Batches, batches_of, modes_of, too_many_threads
 from trtkit.pipeline.bench_exporting import BenchExports, check_exports, export_layers, export_runs
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_given import GivenPlan
@@ -66,6 +66,8 @@ def bench(
         check_exports(exports, places)
         do = measure or measuring(request, cache, listener)
         rows = tuple(_rows(request, supply, places))
+        for crowd in dict.fromkeys(filter(None, (too_many_threads(request, target) for target in places))):
+            listener.note(crowd)
         several = len(rows) > 1 or len(rows[0].sweep.batches) != 1
         after = export_layers(exports, request, several=several)
         for row in rows:

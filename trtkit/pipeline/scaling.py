@@ -14,7 +14,7 @@ from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.artifacts.scale import ScaleResult
 from trtkit.backends.probing import probe
 from trtkit.errors import PlanError, RunError, TrtkitError, UsageError
-from trtkit.pipeline.bench_choices import batches_of, modes_of
+from trtkit.pipeline.bench_choices import batches_of, modes_of, too_many_threads
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_given import GivenPlan
 from trtkit.pipeline.bench_measure import stage_request
@@ -191,6 +191,8 @@ def _rounds(
         )
     supplies = {target.device: _own_supply(request, target, first, cache, listener, stack) for target in places}
     modes = {target.device: modes_of(bench, target) for target in places}
+    for crowd in filter(None, (too_many_threads(bench, target) for target in places)):
+        listener.note(crowd)
     if len({len(found) for found in modes.values()}) > 1:
         raise UsageError("--mode all is not the same on a CPU and a GPU.", hint="Give --mode compute.")
     batches = {
