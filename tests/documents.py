@@ -127,6 +127,24 @@ def known_options() -> set[str]:
     return {name for command in _parsers() for name in options_of(command)}
 
 
+_MOMENT = {
+    "bench": {"--warmup": 0.02, "--duration": 0.05, "--max-duration": 0.1},
+    "study": {"--duration": 0.05, "--max-duration": 0.1},
+    "calibrate": {"--search-seconds": 1},
+}
+
+
+def hurried(arguments: Sequence[str]) -> list[str]:
+    """The same command, but measuring and searching for a moment."""
+    words = list(arguments)
+    for option, seconds in _MOMENT.get(words[0], {}).items():
+        if option in words:
+            words[words.index(option) + 1] = str(min(seconds, float(words[words.index(option) + 1])))
+        elif words[0] != "calibrate":
+            words += [option, str(seconds)]
+    return words
+
+
 def check_command(words: Sequence[str], folder: Path) -> None:
     """Parse a command without running it: a command, option or file that does not exist is an error."""
     match list(words):
@@ -213,7 +231,7 @@ class Page:
             code = self._code
             match list(words):
                 case ["trtkit", *arguments]:
-                    code = self._as_program(words, lambda: main(arguments))
+                    code = self._as_program(words, lambda: main(hurried(arguments)))
                 case ["python", file, *_] if file.endswith(".py"):
                     code = self._as_program(words[1:], lambda: _script(file))
                 case ["ls", *folder]:

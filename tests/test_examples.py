@@ -20,11 +20,12 @@ def test_examples_are_numbered_without_gaps() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_example(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("short_contests")
+def test_example(example: Path, tmp_path: Path, pages_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     label, compare = shown_machine()
     folder = tmp_path / example.name
     shutil.copytree(example, folder, ignore=shutil.ignore_patterns("*.onnx", "*.plan*", "plans", "__pycache__"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pages_cache))
     monkeypatch.chdir(folder)
     assert Page(folder / "README.md", ROOT, label, compare=compare).run() >= 1
 

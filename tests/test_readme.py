@@ -20,9 +20,9 @@ def prose(page: Path) -> str:
     return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_runs(tmp_path: Path, pages_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     label, compare = shown_machine()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pages_cache))
     monkeypatch.chdir(tmp_path)
     assert Page(README, ROOT, label, compare=compare).run() >= 10
 
