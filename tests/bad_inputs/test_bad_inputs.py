@@ -17,6 +17,8 @@ from _pytest.mark import ParameterSet
 from tests.bad_inputs import bench, calibration, files, graphs, options, plans, rewrites, weights
 from tests.bad_inputs.case import BadInput, onnx_file
 from tests.graph.models import relu
+from trtkit import worker
+from trtkit.backends import probing
 from trtkit.cli.main import main
 from trtkit.errors import BackendUnavailableError, TrtkitError
 
@@ -32,6 +34,12 @@ CASES = (
     *rewrites.CASES,
 )
 LINES, COLUMNS, SECONDS = 24, 100, 2.0
+
+
+@pytest.fixture(autouse=True)
+def _families_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time, as a user's command does: how long an answer takes is part of what is tested."""
+    monkeypatch.setattr(probing, "worker", worker)
 
 
 def provoke(
