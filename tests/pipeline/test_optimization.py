@@ -85,6 +85,7 @@ def test_an_interface_changes_only_when_asked(tmp_path):
     assert plain.onnx.inputs[0].shape == ("N", 3, 224, 224)
 
 
+@pytest.mark.usefixtures("short_contests")
 def test_auto_measures_once_and_remembers(model, tmp_path, cache, monkeypatch):
     first = optimize(request(model, tmp_path / "a.onnx", rewrite="auto", batch="4"))
     (band,) = [item for item in first.report.rewrites if item.name == "lrn_band"]
@@ -182,7 +183,18 @@ def test_a_quantized_model_is_refused(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupted_measurement_leaves_nothing_but_what_is_known(model, tmp_path, cache):
     folder = tmp_path / "out"
-    words = ["optimize", str(model), "-o", str(folder / "f.onnx"), "--for", ORT_CPU, "--rewrite", "auto"]
+    words = [
+        "optimize",
+        str(model),
+        "-o",
+        str(folder / "f.onnx"),
+        "--for",
+        ORT_CPU,
+        "--rewrite",
+        "auto",
+        "--batch",
+        "4",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "trtkit", *words],
         stdout=subprocess.PIPE,

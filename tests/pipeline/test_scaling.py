@@ -40,11 +40,13 @@ def _quiet(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(VARIABLE, json.dumps({"compute_ms": 0.0, "image_ms": 2.0}))
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Path:
-    onnx.save(conv_net(), tmp_path / "net.onnx")
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan of the null family, which no test changes."""
+    folder = tmp_path_factory.mktemp("plan")
+    onnx.save(conv_net(), folder / "net.onnx")
     asked = ConvertRequest(
-        SourceRequest(str(tmp_path / "net.onnx")), family="null", batch="1:8:64", output=tmp_path / "p", validate=False
+        SourceRequest(str(folder / "net.onnx")), family="null", batch="1:8:64", output=folder / "p", validate=False
     )
     return convert(asked).plan
 
@@ -238,16 +240,16 @@ def test_one_rank_that_cannot_prepare_ends_the_others_with_its_reason(plan: Path
     assert "missing.plan" in second[1]
 
 
-def test_64_devices_start_in_time_and_are_all_counted(plan: Path, tmp_path: Path) -> None:
+def test_16_devices_start_in_time_and_are_all_counted(plan: Path, tmp_path: Path) -> None:
     times: dict[str, float] = {}
 
     class Clock(Notes):
         def stage(self, title: str) -> None:
             times.setdefault(title, time.monotonic())
 
-    (found,) = scale(asked(plan, tmp_path, "cpu*64", alone=False), Clock())
-    assert len(found.result.shares) == 64
+    (found,) = scale(asked(plan, tmp_path, "cpu*16", alone=False), Clock())
+    assert len(found.result.shares) == 16
     assert all(share.together_images_per_s for share in found.result.shares)
     loading = next(value for title, value in times.items() if title.startswith("Loading"))
     measuring = next(value for title, value in times.items() if title.startswith("Measuring together"))
-    assert measuring - loading < 30  # ten on a machine that does nothing else: tests/perf measures it
+    assert measuring - loading < 10  # 64 of them, on a machine that does nothing else: tests/perf/scale.py

@@ -188,7 +188,7 @@ def test_devices_at_work_together(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_kill_loses_the_cell_in_flight_at_most(model: Path, tmp_path: Path) -> None:
-    words = ["-p", "fp32", "--batch", "1,2,4,8", "--devices", "cpu", "--duration", "0.3", "--max-duration", "0.5"]
+    words = ["-p", "fp32", "--batch", "1,2,4,8", "--devices", "cpu", "--duration", "0.1", "--max-duration", "0.2"]
     command = [sys.executable, "-m", "trtkit", "study", "--models", str(model), *words, "-o", str(tmp_path / "killed")]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
