@@ -69,8 +69,21 @@ def collect(arguments: dict[str, Any], checkpoint: Path, on_event: Any = None, *
 
 
 @pytest.fixture(scope="module")
-def whole(arguments: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return collect(arguments, tmp_path_factory.mktemp("whole") / "c.npz")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole") / "c.npz"
+
+
+@pytest.fixture(scope="module")
+def whole(arguments: dict[str, Any], finished: Path) -> Any:
+    return collect(arguments, finished)
+
+
+@pytest.fixture
+def left(whole: Any, finished: Path, tmp_path: Path) -> Path:
+    """The checkpoint of a run that came to its end."""
+    for path in finished.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    return tmp_path / finished.name
 
 
 def facts(answer: Any) -> dict[str, Any]:
@@ -135,10 +148,11 @@ def test_an_exception_of_the_listener_ends_the_worker_and_the_rest_can_follow(
     assert facts(answer) == facts(whole)
 
 
-def test_a_checkpoint_of_another_model_is_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
-    collect(arguments, tmp_path / "c.npz")
+def test_a_checkpoint_of_another_model_is_refused(arguments: dict[str, Any], left: Path) -> None:
     with pytest.raises(CalibrationError, match="model"):
-        collect({**arguments, "model": "another"}, tmp_path / "c.npz", resume=True)
+        collect({**arguments, "model": "another"}, left, resume=True)
+    with pytest.raises(CalibrationError, match="tensors"):
+        collect({**arguments, "tensors": TENSORS[:-1]}, left, resume=True)
 
 
 def heard(arguments: dict[str, Any], checkpoint: Path, *, resume: bool = False) -> tuple[Any, list[str]]:
@@ -149,10 +163,10 @@ def heard(arguments: dict[str, Any], checkpoint: Path, *, resume: bool = False) 
     return answer, said
 
 
-def test_resume_says_what_it_found(arguments: dict[str, Any], tmp_path: Path) -> None:
-    _, said = heard(arguments, tmp_path / "c.npz", resume=True)
+def test_resume_says_what_it_found(arguments: dict[str, Any], left: Path, tmp_path: Path) -> None:
+    _, said = heard(arguments, tmp_path / "none.npz", resume=True)
     assert any("no checkpoint is there to continue from" in text for text in said)
-    _, said = heard(arguments, tmp_path / "c.npz")
+    _, said = heard(arguments, left)
     assert any("not continued, for want of --resume" in text for text in said)
 
 
@@ -166,14 +180,11 @@ def test_resume_says_what_it_found(arguments: dict[str, Any], tmp_path: Path) ->
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused(
-    arguments: dict[str, Any], tmp_path: Path, change: dict[str, Any], named: str
+    arguments: dict[str, Any], left: Path, change: dict[str, Any], named: str
 ) -> None:
-    collect(arguments, tmp_path / "c.npz")
     other = {**arguments, "data": {**arguments["data"], **change}}
     with pytest.raises(CalibrationError, match=named):
-        collect(other, tmp_path / "c.npz", resume=True)
-    with pytest.raises(CalibrationError, match="tensors"):
-        collect({**arguments, "tensors": TENSORS[:-1]}, tmp_path / "c.npz", resume=True)
+        collect(other, left, resume=True)
 
 
 def pictures(folder: Path, count: int, broken: Sequence[int], arguments: dict[str, Any], **options: Any) -> Any:
