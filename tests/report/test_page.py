@@ -106,6 +106,18 @@ def test_invalid_failed_and_missing_are_said_and_not_quoted(page: str) -> None:
     assert "1.7× faster" in text and "1.53×" in text
 
 
+def test_both_files_of_a_figure_show_the_same(tmp_path: Path) -> None:
+    from PIL import Image
+
+    write_report(made_up_study(("googlenet",), ("fp32", "int8"), (1, 8), devices=("cuda:0",)), tmp_path)
+    for name in ("throughput-1", "batch-1", "latency-1"):
+        size = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', (tmp_path / "figures" / f"{name}.svg").read_text())
+        with Image.open(tmp_path / "figures" / f"{name}.png") as image:
+            assert size is not None
+            assert image.size == tuple(int(float(points) * 150 / 72) for points in size.groups())
+            assert (0x00, 0x72, 0xB2) in {colour for _, colour in image.getcolors(1 << 20)}, f"{name} shows FP32"
+
+
 def test_headline_numbers_are_those_of_valid_runs() -> None:
     study = made_up_study(("googlenet",), ("fp32", "int8"), (1, 8), devices=("cuda:0",))  # INT8 at 8 is INVALID
     best = max(cell.images_per_s or 0 for cell in study.cells if cell.valid)
@@ -125,9 +137,7 @@ def test_a_study_of_two_thousand_runs_renders_in_five_seconds(tmp_path: Path) ->
     modes = ("compute", "compute-graph", "transfers", "overlapped")
     study = made_up_study(models, batches=tuple(2**n for n in range(9)), modes=modes)
     assert sum(cell.run is not None for cell in study.cells) > 2000
-    taken = []
-    for _ in range(2):  # processor time, because the machine may be shared
-        started = time.process_time()
-        write_report(study, tmp_path)
-        taken.append(time.process_time() - started)
-    assert min(taken) <= 5.0
+    render(made_up_study(("googlenet",), ("fp32",), (1, 8), devices=("cuda:0",)))  # imports, fonts
+    started = time.process_time()  # of this process, because the machine may be shared
+    write_report(study, tmp_path)
+    assert time.process_time() - started <= 5.0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,6 +18,7 @@ from trtkit.artifacts.files import write_bytes
 from trtkit.artifacts.study import Study
 from trtkit.report.findings import counts_of, findings_of
 from trtkit.report.machine import hardware_table, peak_table
+from trtkit.report.markup import details_of, rows_of
 from trtkit.report.published import load
 from trtkit.report.run_section import section_of
 from trtkit.report.style import Drawing, Empty, look
@@ -68,11 +72,11 @@ def render(study: Study) -> Rendered:
     import jinja2
 
     view = View.of(study, load())
-    with look():
+    with look(), _uncollected():
         groups = _groups(view)
     script = _template("report.js")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["urlencode"] = _href
+    environment.filters.update(rows=rows_of, details=details_of)
     html = environment.from_string(_template("report.html.j2")).render(
         page=_page(view, groups),
         css=_template("report.css"),
@@ -176,11 +180,16 @@ def _when(created: str) -> str:
     return f"Begun on {created[:10]} at {created[11:16]} UTC." if len(created) >= 16 else ""
 
 
-def _href(path: str) -> str:
-    """A relative path as a link: a colon is escaped, so that no name can become another scheme."""
-    from urllib.parse import quote
-
-    return quote(path.lstrip("/"))
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Figures are full of cycles, and each search for garbage would walk through the whole study."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def _template(name: str) -> str:

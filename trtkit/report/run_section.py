@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.run_record import RunRecord
 from trtkit.artifacts.study_cell import Cell
 from trtkit.report.figures.throughput import why_missing
@@ -131,15 +133,18 @@ def _conditions(conditions: dict[str, Any]) -> list[Fact]:
     return facts
 
 
+@functools.cache
+def _defaults() -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (entry.name, entry.default_factory() if entry.default_factory is not MISSING else entry.default)
+        for entry in fields(BenchSettings)
+    )
+
+
 def _settings(run: RunRecord) -> str:
-    from dataclasses import MISSING, fields
-
-    from trtkit.artifacts.bench_settings import BenchSettings
-
     chosen = []
-    for entry in fields(BenchSettings):
-        value = getattr(run.settings, entry.name)
-        default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
-        if value != default or entry.name in ("mode", "batch", "input_dtype", "seed"):
-            chosen.append(f"{entry.name} {value}")
+    for name, default in _defaults():
+        value = getattr(run.settings, name)
+        if value != default or name in ("mode", "batch", "input_dtype", "seed"):
+            chosen.append(f"{name} {value}")
     return ", ".join(chosen)

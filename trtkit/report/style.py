@@ -7,9 +7,7 @@ light and dark.
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -55,6 +53,7 @@ _RC: Any = {
     "text.parse_math": False,  # a $ in a model's name is a $
     "svg.fonttype": "none",  # text stays text: it can be selected, searched and read aloud
     "svg.hashsalt": "trtkit",
+    "text.hinting": "none",  # nothing to gain at 150 pixels an inch
     "text.color": INK,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -73,7 +72,10 @@ _RC: Any = {
     "legend.fontsize": 9,
     "hatch.linewidth": 0.8,
 }
-_WIDTH_IN, _PNG_DPI = 5.7, 150
+_WIDTH_IN = 5.7
+_COLOUR = re.compile("|".join(map(re.escape, _VARIABLES)))
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
+_SIZES = tuple(re.compile(rf'(<svg\b[^>]*?) {size}="[^"]*"') for size in ("width", "height"))
 _IDS = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -142,7 +144,7 @@ def axes(title: str, height_in: float) -> tuple[Figure, Axes]:
     """An empty figure of the page's width, 5.7 inches, with its title: the files are shown without the page, too."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+    figure = Figure(figsize=(_WIDTH_IN, height_in))
     figure.suptitle(label(title, 64), x=0.008, ha="left", fontsize=10.5, fontweight="bold")
     return figure, figure.add_subplot()
 
@@ -168,32 +170,11 @@ def render(figure: Figure) -> tuple[str, bytes, bytes]:
 
     The inline form has no fixed size, no identifiers that another figure may have, and colours as variables.
     """
-    drawn = _written(figure, "svg")
-    figure.set_layout_engine("none")  # it is laid out now
-    text = drawn.decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    for size in ("width", "height"):
-        text = re.sub(rf'(<svg\b[^>]*?) {size}="[^"]*"', r"\1", text, count=1)
-    text = _IDS.sub("", text)
-    for value, name in _VARIABLES.items():
-        text = text.replace(value, f"var({name})")
-    return text.strip(), drawn, _written(figure, "png")
+    from trtkit.report.rendering import drawn
 
-
-def _written(figure: Figure, kind: str) -> bytes:
-    # The canvases themselves: savefig would draw everything twice, to find out a size that is given here.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    sink = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a browser has the fonts that we have not
-        if kind == "svg":
-            FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
-                sink, metadata={"Date": None}
-            )
-        else:
-            figure.set_dpi(_PNG_DPI)
-            FigureCanvasAgg(figure).print_png(sink, pil_kwargs={"compress_level": 3})  # type: ignore[no-untyped-call]
-    return sink.getvalue()
+    svg, png = drawn(figure)
+    text = _IDS.sub("", _METADATA.sub("", svg[svg.index("<svg") :]))
+    for size in _SIZES:
+        text = size.sub(r"\1", text, count=1)
+    text = _COLOUR.sub(lambda found: f"var({_VARIABLES[found[0]]})", text)
+    return text.strip(), svg.encode(), png

@@ -8,6 +8,7 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from trtkit.report import style
 
@@ -15,6 +16,7 @@ __all__ = ["Bar", "draw", "fill"]
 
 _ROW_IN = 0.27
 _GROUP_IN = 0.34
+_HEIGHT = 0.74
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ def draw(title: str, bars: Sequence[Bar], unit: str, *, room: float = 1.05) -> F
 
 
 def fill(axes: Axes, bars: Sequence[Bar], unit: str, *, room: float, headers: bool = True) -> None:
-    """Draw bars into axes that are there."""
+    """Draw bars into axes that are there; without ``headers`` the names of groups and bars stand elsewhere."""
     longest = max((bar.value for bar in bars if bar.value is not None), default=0.0) or 1.0
-    position, seen, ticks, names = 0.0, "", [], []
+    position, seen = 0.0, ""
     for bar in bars:
         if bar.group != seen:
             position += _GROUP_IN / _ROW_IN if seen else 0.9
@@ -79,11 +81,11 @@ def fill(axes: Axes, bars: Sequence[Bar], unit: str, *, room: float, headers: bo
         )
         if bar.link:
             text.set_url(bar.link)
-        ticks.append(position)
-        names.append(style.label(bar.name, 26))
+        if headers:  # as text: a tick is five things to draw
+            name = style.label(bar.name, 26)
+            axes.text(-0.012, position, name, ha="right", va="center", transform=axes.get_yaxis_transform())
         position += 1.0
-    axes.set_yticks(ticks, names)
-    axes.tick_params(axis="y", length=0)
+    axes.set_yticks([])
     axes.set_ylim(position - 0.4, -0.75)
     axes.set_xlim(0, longest * (1 + room))
     axes.set_xlabel(unit)
@@ -94,10 +96,10 @@ def fill(axes: Axes, bars: Sequence[Bar], unit: str, *, room: float, headers: bo
 
 def _bar(axes: Axes, bar: Bar, position: float) -> None:
     hollow = bar.kind in ("published", "invalid")
-    (patch,) = axes.barh(
-        position,
+    patch = Rectangle(  # barh would ask the axes for their limits and units anew with each
+        (0, position - _HEIGHT / 2),
         bar.value or 0.0,
-        height=0.74,
+        _HEIGHT,
         facecolor=style.PAPER if hollow else bar.colour,
         edgecolor=style.INVALID if bar.kind == "invalid" else bar.colour,
         linewidth=1.3,
@@ -106,3 +108,4 @@ def _bar(axes: Axes, bar: Bar, position: float) -> None:
     )
     if bar.link:
         patch.set_url(bar.link)
+    axes.add_patch(patch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -87,8 +88,13 @@ def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float
 def draw_dots(axes: Axes, points: Sequence[tuple[float, float, str]], colour: str, marker: str, precision: str) -> None:
     """A line through points that can be clicked on; each is (x, y, link)."""
     xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
-    axes.plot(xs, ys, color=colour, linewidth=1.6)
-    axes.plot([], [], color=colour, linewidth=1.6, marker=marker, markersize=5.5, label=precision.upper())  # its name
+    named: dict[str, Any] = {
+        "marker": marker,
+        "markersize": 5.5,
+        "markevery": [],
+        "label": precision.upper(),
+    }  # markers in the legend
+    axes.plot(xs, ys, color=colour, linewidth=1.6, **named)
     if points:
         axes.scatter(xs, ys, s=36, color=colour, marker=marker, zorder=2.5).set_urls([link for _, _, link in points])
 
