@@ -14,6 +14,7 @@ from trtkit import stats
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.comparison import Comparison, Pair, Refusal
 from trtkit.artifacts.files import read_json
+from trtkit.artifacts.likeness import Key, key_of, key_text, shown, unlike
 from trtkit.artifacts.study import RESULTS, Study
 from trtkit.errors import PlanError, UsageError
 
@@ -24,7 +25,6 @@ NOISE_FLOOR = 0.01
 
 _PARTS = 10
 _ENOUGH = 5  # a bootstrap of fewer draws intervals of no width out of luck
-Key = tuple[str, str, int, str, str]
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,6 @@ class _Entry:
     device: str
 
 
-_MUST_AGREE: tuple[tuple[str, Callable[[BenchResult], Any]], ...] = (
-    ("the model's SHA-256", lambda r: r.subject.model_sha256),
-    ("the precision observed", lambda r: r.subject.observed),
-    ("the input's data type", lambda r: r.settings.input_dtype),
-    ("the input shapes", lambda r: {name: list(shape) for name, shape in r.settings.shapes.items()}),
-    ("the kind of data", lambda r: r.settings.data),
-    ("the use of CUDA graphs", lambda r: r.settings.graph if r.settings.mode in ("transfers", "overlapped") else None),
-    ("the iterations in flight", lambda r: r.settings.depth if r.settings.mode == "overlapped" else None),
-    ("spin waiting", lambda r: r.settings.spin),
-)
 _MAY_DIFFER: tuple[tuple[str, Callable[[BenchResult], Any]], ...] = (
     ("device", lambda r: r.device.name),
     ("family", lambda r: f"{r.subject.family} {r.subject.version}"),
@@ -88,14 +78,14 @@ def compare(first: Path, second: Path, *, noise_floor: float = NOISE_FLOOR) -> C
     for key, entry in left.items():
         other = right.get(key)
         if other is None:
-            refusals.append(Refusal(_text(key), (f"{second} has no such run.",), "missing"))
+            refusals.append(Refusal(key_text(key), (f"{second} has no such run.",), "missing"))
             continue
         reasons = _unlike(entry.result, other.result)
         if reasons:
-            refusals.append(Refusal(_text(key), reasons, "unlike"))
+            refusals.append(Refusal(key_text(key), reasons, "unlike"))
         else:
-            pairs.append(_pair(_text(key), entry, other, noise_floor))
-    refusals += [Refusal(_text(key), (f"{first} has no such run.",), "new") for key in right if key not in left]
+            pairs.append(_pair(key_text(key), entry, other, noise_floor))
+    refusals += [Refusal(key_text(key), (f"{first} has no such run.",), "new") for key in right if key not in left]
     notes += _cannot_tell(pairs, noise_floor)
     return Comparison(str(first), str(second), tuple(pairs), tuple(refusals), tuple(notes))
 
@@ -145,40 +135,21 @@ def _load(path: Path, notes: list[str]) -> list[_Entry]:
 def _keyed(entries: list[_Entry], one_device: bool, where: Path, notes: list[str]) -> dict[Key, _Entry]:
     found: dict[Key, _Entry] = {}
     for entry in sorted(entries, key=lambda entry: entry.result.created):
-        subject, settings = entry.result.subject, entry.result.settings
-        device = "" if one_device else entry.device
-        key = (subject.model, subject.precision, settings.batch, settings.mode, device)
+        key = key_of(entry.result, "" if one_device else entry.device)
         if key in found:
-            notes.append(f"{where} has several runs of {_text(key)}: the newest counts.")
+            notes.append(f"{where} has several runs of {key_text(key)}: the newest counts.")
             del found[key]
         found[key] = entry
     return found
 
 
-def _text(key: Key) -> str:
-    model, precision, batch, mode, device = key
-    return f"{model} {precision.upper()}, batch {batch:,}, {mode}{f', {device}' if device else ''}"
-
-
 def _unlike(first: BenchResult, second: BenchResult) -> tuple[str, ...]:
     """Why two runs must not be compared; empty if they may."""
-    reasons = []
-    for name, of in _MUST_AGREE:
-        before, after = of(first), of(second)
-        if before != after:
-            reasons.append(f"{name[0].upper()}{name[1:]} differs: {_shown(before)} and {_shown(after)}.")
+    reasons = list(unlike(first, second))
     for which, result in (("first", first), ("second", second)):
-        if not result.verdict.valid:
-            found = ", ".join(finding.id for finding in result.verdict.reasons)
-            reasons.append(f"The {which} is INVALID: {found}.")
-        elif result.throughput_images_per_s is None or len(result.timeline) < 2:
+        if result.verdict.valid and (result.throughput_images_per_s is None or len(result.timeline) < 2):
             reasons.append(f"The {which} has {len(result.timeline)} samples; two are needed.")
     return tuple(reasons)
-
-
-def _shown(value: Any) -> str:
-    text = "unknown" if value is None else str(value)
-    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text
 
 
 def periods_ms(result: BenchResult) -> np.ndarray:
@@ -215,7 +186,7 @@ def _pair(what: str, first: _Entry, second: _Entry, floor: float) -> Pair:
     for name, of in _MAY_DIFFER:
         old, new = of(first.result), of(second.result)
         if old != new:
-            differs.append(f"{name}: {_shown(old)} → {_shown(new)}")
+            differs.append(f"{name}: {shown(old)} → {shown(new)}")
     return Pair(
         what,
         first.result.throughput_images_per_s or 0.0,
