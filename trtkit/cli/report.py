@@ -22,6 +22,10 @@ def report(
         typer.Option("--latency-budget-ms", metavar="MS", help="Draw another latency budget than the study's."),
     ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Another title.")] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", metavar="OTHER_DIR", help="Draw another study's like runs beside; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Draw the page and the figures of a study from its results.json, or from the benchmarks in a folder.
@@ -31,7 +35,7 @@ def report(
     from trtkit.cli.console import facts, out
     from trtkit.stages.report import report as run_report
 
-    done = run_report(folder, output, latency_budget_ms=latency_budget_ms, title=title)
+    done = run_report(folder, output, latency_budget_ms=latency_budget_ms, title=title, against=against or ())
     if json:
         from json import dumps
 

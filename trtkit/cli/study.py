@@ -42,6 +42,10 @@ def study(
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short runs, batch sizes 1,4,8: a page in minutes.")] = False,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", metavar="OTHER_DIR", help="Draw another study's like runs beside; repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the matrix and the estimate, and stop.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew, whatever is in the folder.")] = False,
     title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page.")] = "Inference study",
@@ -116,6 +120,7 @@ def study(
         sweep_limit=sweep_limit,
         quick=quick,
         output=output,
+        against=tuple(against or ()),
         title=title,
         force=force,
         command=context.obj,

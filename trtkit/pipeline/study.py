@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtkit import environment
 from trtkit.arguments import check_argument
@@ -21,7 +22,11 @@ from trtkit.pipeline.scaling import scale
 from trtkit.pipeline.study_cells import Bench, Scale, measure
 from trtkit.pipeline.study_prepare import prepare
 from trtkit.pipeline.study_request import Estimate, StudyRequest, estimate, plan_of
+from trtkit.stages.report import beside
 from trtkit.worker import Log, Progress
+
+if TYPE_CHECKING:
+    from trtkit.report.against import Other
 
 __all__ = ["StudyResult", "left_of", "study"]
 
@@ -87,6 +92,7 @@ def study(
     check_argument("study", "request", request, StudyRequest)
     told = _Numbered(listener or Silence())
     told.stage("Looking for devices and engine families")
+    others = beside(request.output, request.against)  # before hours of work, not behind them
     plan, places = plan_of(request, look=look)
     state = _begin(request, plan, told)
     todo = [spec for spec in plan.cells if not _settled(state, spec)]
@@ -109,7 +115,7 @@ def study(
         state.write(request.output)
     told.prefix = ""
     told.stage("Drawing the page")
-    page = draw(state, request.output)
+    page = draw(state, request.output, others)
     return StudyResult(state, request.output, page, time.perf_counter() - started)
 
 
@@ -123,11 +129,11 @@ def left_of(request: StudyRequest, plan: StudyPlan) -> int:
     return sum(not _settled(state, spec) for spec in plan.cells)
 
 
-def draw(state: Study, folder: Path) -> Path:
-    """Write the page and the figures of a study; returns the page."""
+def draw(state: Study, folder: Path, others: Sequence[Other] = ()) -> Path:
+    """Write the page and the figures of a study, others beside it; returns the page."""
     from trtkit.report.page import write_report  # matplotlib and jinja2 take a second to load
 
-    return write_report(state, folder)[0]
+    return write_report(state, folder, others)[0]
 
 
 def _begin(request: StudyRequest, plan: StudyPlan, listener: Listener) -> Study:

@@ -43,6 +43,7 @@ class StudyRequest:
         sweep_limit: the largest batch that a ladder tries.
         quick: short runs, fewer batch sizes.
         output: the study's folder.
+        against: folders of other studies, drawn beside this one where their runs are alike; measured again is nothing.
         title: of the page.
         force: measure again what is there.
         command: the command line.
@@ -62,6 +63,7 @@ class StudyRequest:
     sweep_limit: int | None = None
     quick: bool = False
     output: Path = Path("study")
+    against: tuple[Path, ...] = ()
     title: str = "Inference study"
     force: bool = False
     command: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import base64
 import gc
 import hashlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -16,6 +16,8 @@ from typing import Any
 import trtkit
 from trtkit.artifacts.files import write_bytes
 from trtkit.artifacts.study import Study
+from trtkit.report.against import Other
+from trtkit.report.against_tables import pair_table, refusal_table, sources_of
 from trtkit.report.findings import counts_of, findings_of
 from trtkit.report.machine import hardware_table, peak_table
 from trtkit.report.markup import details_of, rows_of
@@ -67,11 +69,11 @@ class Rendered:
     empty: tuple[Empty, ...]
 
 
-def render(study: Study) -> Rendered:
-    """Draw the figures, fill the tables, and put all of it into one page."""
+def render(study: Study, against: Sequence[Other] = ()) -> Rendered:
+    """Draw the figures, fill the tables, and put all of it into one page; other studies stand beside it."""
     import jinja2
 
-    view = View.of(study, load())
+    view = View.of(study, load(), against)
     with look(), _uncollected():
         groups = _groups(view)
     script = _template("report.js")
@@ -92,7 +94,7 @@ def render(study: Study) -> Rendered:
     )
 
 
-def write_report(study: Study, folder: Path) -> tuple[Path, Rendered]:
+def write_report(study: Study, folder: Path, against: Sequence[Other] = ()) -> tuple[Path, Rendered]:
     """Write report.html and the figures as PNG and SVG into a study's folder; returns the page and all that is on it.
 
     Figures of an earlier report that are drawn no more are removed.
@@ -100,7 +102,7 @@ def write_report(study: Study, folder: Path) -> tuple[Path, Rendered]:
     Raises:
         UsageError: the folder cannot be written.
     """
-    rendered = render(study)
+    rendered = render(study, against)
     written = set()
     for drawing in rendered.drawings:
         for ending, data in drawing.files.items():
@@ -150,6 +152,8 @@ def _page(view: View, groups: list[Group]) -> dict[str, Any]:
         "peaks": peak_table(view),
         "figure_groups": groups,
         "gaps": gaps,
+        "against": [pair_table(view.against), refusal_table(view.against)],
+        "against_sources": list(sources_of(view.against)),
         "runs": run_table(view),
         "artifacts": artifacts,
         "published": published,

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from trtkit.artifacts.study import Study
 from trtkit.artifacts.study_cell import Cell, Prepared
 from trtkit.artifacts.study_plan import slug
+from trtkit.report.against import Against, Other, Together, align
+from trtkit.report.cells import anchor, unsteady
 from trtkit.report.published import Reference
 
 __all__ = ["MOST_DEVICES", "MOST_MODELS", "View", "anchor", "narrower", "order_of_precision", "unsteady"]
@@ -21,20 +23,7 @@ MOST_DEVICES = 3
 
 _PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
 
-_UNSTEADY = ("shared-cpu", "clock-moved", "power-capped", "unstable", "few-samples", "not-confident", "warm-up-cut")
-
 Key = tuple[str, str, str, str]
-
-
-def unsteady(cell: Cell) -> tuple[str, ...]:
-    """Notes of a run that say that its number, though valid, may come out otherwise next time."""
-    notes = cell.run.verdict.notes if cell.run is not None else ()
-    return tuple(note.id for note in notes if note.id in _UNSTEADY)
-
-
-def anchor(cell: Cell) -> str:
-    """The link to a cell's section on the page."""
-    return f"#run-{cell.spec.id}"
 
 
 def order_of_precision(precision: str) -> tuple[int, str]:
@@ -56,22 +45,24 @@ class View:
         study: all of it.
         reference: what was published.
         lines: (model, precision, device, mode) → cells of one device, by batch size; measured, failed and missing ones.
+        against: other studies beside it.
     """
 
     study: Study
     reference: Reference
     lines: dict[Key, tuple[Cell, ...]] = field(default_factory=dict)
+    against: Against = field(default_factory=Against)
 
     @classmethod
-    def of(cls, study: Study, reference: Reference) -> View:
-        """Index a study."""
+    def of(cls, study: Study, reference: Reference, others: Sequence[Other] = ()) -> View:
+        """Index a study, and lay others beside it."""
         lines: dict[Key, list[Cell]] = {}
         for cell in study.cells:
             if cell.spec.count == 1 and cell.spec.batch is not None:
                 key = (cell.spec.model, cell.spec.precision, cell.spec.device, cell.spec.mode)
                 lines.setdefault(key, []).append(cell)
         ordered = {key: tuple(sorted(cells, key=lambda cell: cell.spec.batch or 0)) for key, cells in lines.items()}
-        return cls(study, reference, ordered)
+        return cls(study, reference, ordered, align(study, others))
 
     @functools.cached_property
     def artifacts(self) -> dict[tuple[str, str], Prepared]:
@@ -140,6 +131,11 @@ class View:
         """The cell of one batch size in the mode that figures show, with a number or without."""
         cells = self.lines.get((model, precision, device, self.mode), ())
         return next((cell for cell in cells if cell.spec.batch == batch), None)
+
+    def beside(self, model: str) -> tuple[Together, ...]:
+        """Like runs of other studies, of a model in the mode that figures show."""
+        named = (pair for pair in self.against.pairs if pair.cell.spec.model == model)
+        return tuple(pair for pair in named if pair.cell.spec.mode == self.mode)
 
     def best(self, model: str, precision: str, device: str) -> Cell | None:
         """The fastest valid run."""

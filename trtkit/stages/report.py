@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.files import read_json
@@ -14,7 +15,10 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.artifacts.study_plan import CellSpec, StudyPlan
 from trtkit.errors import PlanError, UsageError
 
-__all__ = ["ReportResult", "gather", "report"]
+if TYPE_CHECKING:
+    from trtkit.report.against import Other
+
+__all__ = ["ReportResult", "beside", "gather", "report"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,12 @@ class ReportResult:
 
 
 def report(
-    folder: Path, output: Path | None = None, *, latency_budget_ms: float | None = None, title: str | None = None
+    folder: Path,
+    output: Path | None = None,
+    *,
+    latency_budget_ms: float | None = None,
+    title: str | None = None,
+    against: Sequence[Path] = (),
 ) -> ReportResult:
     """Draw the page of a folder.
 
@@ -45,26 +54,54 @@ def report(
         folder: a study's, or one with ``….bench.json`` files.
         output: where the page goes; ``None`` for the same folder, which keeps its links to raw samples.
         latency_budget_ms, title: instead of the study's own; ``None`` to keep them.
+        against: folders of other studies, drawn beside this one where their runs are alike.
 
     Raises:
         PlanError: there is neither a study nor a benchmark, or a file cannot be read.
-        UsageError: the page cannot be written.
+        UsageError: the page cannot be written, or a study is laid beside itself.
     """
     from trtkit.report.page import write_report
 
     if latency_budget_ms is not None and latency_budget_ms <= 0:
         raise UsageError("A latency budget is a time above 0 ms.", hint="Give milliseconds, such as 5.")
-    study = Study.read(folder) if (folder / RESULTS).exists() else gather(folder)
+    others = beside(folder, against)
+    study = _load(folder)
     if latency_budget_ms is not None:
         study = replace(study, plan=replace(study.plan, latency_budget_ms=latency_budget_ms))
     if title is not None:
         study = replace(study, title=title)
-    page, rendered = write_report(study, output or folder)
+    page, rendered = write_report(study, output or folder, others)
     return ReportResult(
         page,
         tuple(drawing.id for drawing in rendered.drawings),
         tuple((figure.title, figure.reason) for figure in rendered.empty),
     )
+
+
+def beside(folder: Path, against: Sequence[Path]) -> tuple[Other, ...]:
+    """The studies that are drawn beside the one in ``folder``.
+
+    Raises:
+        PlanError: a folder holds neither a study nor a benchmark.
+        UsageError: one is the study itself, or named twice.
+    """
+    from trtkit.report.against import Other
+
+    seen = {folder.resolve()}
+    found = []
+    for path in against:
+        if path.resolve() in seen:
+            raise UsageError(
+                f"{path} is the study itself, or was given twice: nothing stands against itself.",
+                hint="Give the folder of another study with --against, each once.",
+            )
+        seen.add(path.resolve())
+        found.append(Other(_load(path), path.resolve().name))
+    return tuple(found)
+
+
+def _load(folder: Path) -> Study:
+    return Study.read(folder) if (folder / RESULTS).exists() else gather(folder)
 
 
 def gather(folder: Path) -> Study:

@@ -29,7 +29,8 @@ class Bar:
         value: its length; ``None`` draws no bar, only the text.
         text: behind it: number, unit, what to know.
         colour: of a measurement.
-        kind: a measurement is filled, a published figure hollow, an INVALID one hatched in red.
+        kind: a measurement is filled, one of another study filled and dotted, a published figure hollow, an INVALID
+            one hatched in red.
         link: where the number comes from, an anchor; empty for none.
     """
 
@@ -38,7 +39,7 @@ class Bar:
     value: float | None
     text: str
     colour: str
-    kind: Literal["measured", "published", "invalid", "missing"] = "measured"
+    kind: Literal["measured", "other", "published", "invalid", "missing"] = "measured"
     link: str = ""
 
 
@@ -101,10 +102,10 @@ def _bar(axes: Axes, bar: Bar, position: float) -> None:
         bar.value or 0.0,
         _HEIGHT,
         facecolor=style.PAPER if hollow else bar.colour,
-        edgecolor=style.INVALID if bar.kind == "invalid" else bar.colour,
+        edgecolor={"invalid": style.INVALID, "other": style.PAPER}.get(bar.kind, bar.colour),
         linewidth=1.3,
         linestyle="--" if bar.kind == "published" else "-",
-        hatch="////" if bar.kind == "invalid" else None,
+        hatch={"invalid": "////", "other": ".."}.get(bar.kind),
     )
     if bar.link:
         patch.set_url(bar.link)

@@ -1,0 +1,90 @@
+"""What the page says about other studies: pairs of like runs, what was not compared, and where they come from."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from trtkit.artifacts.study_cell import Cell
+from trtkit.report.against import Against, Together, executed_by
+from trtkit.report.cells import anchor, unsteady
+from trtkit.report.numbers import images, times
+from trtkit.report.tables import Table, Value
+
+__all__ = ["pair_table", "refusal_table", "sources_of"]
+
+_SHOWN = 4
+
+
+def pair_table(against: Against) -> Table:
+    """Each pair, with the ratio."""
+    rows = tuple(_row(pair) for pair in against.pairs)
+    columns = (
+        ("Model", False),
+        ("Precision", False),
+        ("Batch", True),
+        ("Mode", False),
+        ("Here", False),
+        ("images/s here", True),
+        ("There", False),
+        ("images/s there", True),
+        ("Here over there", True),
+    )
+    caption = (
+        "Like runs of this study and of others: same model file, mode, batch and precision observed. † disturbed or "
+        "unsteady. ‡ the precision asked, because what ran is not known of both. trtkit compare gives intervals and "
+        "verdicts from the raw samples."
+    )
+    return Table("against-table", caption, columns, rows, len(rows) > 12)
+
+
+def _row(pair: Together) -> tuple[Value, ...]:
+    run, there = pair.cell.run, pair.theirs.run
+    precision = pair.cell.spec.precision.upper()
+    if run is not None and there is not None and None in (run.subject.observed, there.subject.observed):
+        precision += " ‡"
+    return (
+        Value(pair.cell.spec.model),
+        Value(precision),
+        Value(f"{pair.cell.spec.batch:,}", pair.cell.spec.batch, "", "number"),
+        Value(pair.cell.spec.mode),
+        Value(executed_by(run) if run else "–", None, "", "long"),
+        _rate(pair.cell, anchor(pair.cell)),
+        Value(executed_by(there) if there else "–", None, "", "long"),
+        _rate(pair.theirs, f"#against-{pair.number + 1}"),
+        Value(times(pair.ratio), pair.ratio, "", "number"),
+    )
+
+
+def _rate(cell: Cell, link: str) -> Value:
+    return Value(f"{images(cell.images_per_s)}{' †' if unsteady(cell) else ''}", cell.images_per_s, link, "number")
+
+
+def refusal_table(against: Against) -> Table:
+    """What was not compared, and why: one row for each study and reason."""
+    rows = tuple(
+        (
+            Value(against.others[number].study.title, None, f"#against-{number + 1}"),
+            Value(f"{len(runs):,}", len(runs), "", "number"),
+            Value("; ".join(runs[:_SHOWN]) + ("; …" if len(runs) > _SHOWN else "")),
+            Value(reason),
+        )
+        for number, reason, runs in against.refusals
+    )
+    columns = (("Other study", False), ("Runs", True), ("Which", False), ("Why", False))
+    return Table("against-refused", "Runs of the other studies and of this one that were not compared.", columns, rows)
+
+
+def sources_of(against: Against) -> Iterator[dict[str, str]]:
+    """A line for each other study: title, devices, date, command."""
+    for number, other in enumerate(against.others, start=1):
+        study = other.study
+        ran = dict.fromkeys(executed_by(cell.run) for cell in study.cells if cell.run is not None)
+        commands = (cell.run.command for cell in study.cells if cell.run is not None and cell.run.command)
+        devices = "; ".join(ran) or "nothing was measured"
+        yield {
+            "id": f"against-{number}",
+            "title": study.title,
+            "text": f"Folder {other.folder}; {devices}; begun {study.created or 'unknown'}.",
+            "command": shlex.join(study.command or next(commands, ())),
+        }
