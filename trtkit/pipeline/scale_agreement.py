@@ -12,7 +12,7 @@ from trtkit.ranks import Lost
 if TYPE_CHECKING:
     from trtkit.pipeline.scaling import ScalingRequest
 
-__all__ = ["first_failure", "on_the_wire", "refuse_differences", "terms", "where"]
+__all__ = ["first_failure", "on_the_wire", "rank_lost", "refuse_differences", "terms", "where"]
 
 
 def terms(request: ScalingRequest) -> dict[str, Any]:
@@ -74,10 +74,7 @@ def first_failure(said: Sequence[Any], hosts: Sequence[str]) -> TrtkitError | No
         return type(error)(message, hint=error.hint, log=error.log)
     for rank, entry in enumerate(said):
         if isinstance(entry, Lost):
-            return RunError(
-                f"{where(rank, hosts).capitalize()} is lost: {entry.why}.",
-                hint="See what it says, and start all again.",
-            )
+            return rank_lost(entry, hosts)
         if entry["runs"] != said[0]["runs"]:
             return UsageError(
                 f"{where(rank, hosts).capitalize()} would make {entry['runs']} measurements, and rank 0 "
@@ -85,6 +82,13 @@ def first_failure(said: Sequence[Any], hosts: Sequence[str]) -> TrtkitError | No
                 hint="Name modes and batches that every rank's device knows, and the same plan's precisions.",
             )
     return None
+
+
+def rank_lost(lost: Lost, hosts: Sequence[str]) -> RunError:
+    """The error for a rank that is gone before anything was measured."""
+    return RunError(
+        f"{where(lost.rank, hosts).capitalize()} is lost: {lost.why}.", hint="See what it says, and start all again."
+    )
 
 
 def where(rank: int, hosts: Sequence[str]) -> str:

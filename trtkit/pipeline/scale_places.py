@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trtkit.artifacts.device import Device
-from trtkit.errors import UsageError
+from trtkit.errors import TrtkitError, UsageError, from_wire
 from trtkit.pipeline.scale_agreement import refuse_differences
 from trtkit.ranks import Alone, Lost, Meeting, Place
 
@@ -25,7 +25,7 @@ class OwnPlace:
         local_rank, local_size: its number and how many there are on this machine.
         cores: processors that the ranks of this machine may use together.
         bound: whether the launcher has given each rank processors of its own.
-        hosts: every rank's machine, by rank.
+        hosts: every rank's machine, by rank; on rank 0 alone, which speaks.
     """
 
     local_rank: int
@@ -42,19 +42,49 @@ def find_own_place(meeting: Meeting | Alone, place: Place, terms: Mapping[str, A
         UsageError: a rank is lost before it began, or was started with other options than rank 0.
     """
     mine = {"host": place.host, "cores": sorted(_usable()), "terms": dict(terms)}
-    said = meeting.exchange(mine, timeout_s=_MEETING_S)
-    lost = [entry for entry in said if isinstance(entry, Lost)]
-    if lost:
-        raise UsageError(
-            f"Rank {lost[0].rank} did not begin: {lost[0].why}.", hint="See what it says, and start every rank alike."
-        )
-    hosts = tuple(entry["host"] for entry in said)
-    refuse_differences([entry["terms"] for entry in said], hosts)
-    here: list[tuple[int, Any]] = [(r, entry) for r, entry in enumerate(said) if entry["host"] == place.host]
-    together = {core for _, entry in here for core in entry["cores"]}
-    bound = sum(len(entry["cores"]) for _, entry in here) == len(together)
-    local_rank = [rank for rank, _ in here].index(meeting.rank)
-    return OwnPlace(local_rank, len(here), len(together), bound and len(here) > 1, hosts)
+    hosts: list[str] = []
+
+    def decide(said: list[Any]) -> list[Any]:
+        hosts.extend("" if isinstance(entry, Lost) else entry["host"] for entry in said)
+        try:
+            return _places(said)
+        except TrtkitError as error:
+            return [{"error": error.to_wire()}] * meeting.size
+
+    answer = meeting.consult(mine, decide, timeout_s=_MEETING_S)
+    if isinstance(answer, Lost):
+        raise _not_begun(answer)
+    if "error" in answer:
+        raise from_wire(answer["error"])
+    return OwnPlace(**answer, hosts=tuple(hosts))
+
+
+def _places(said: Sequence[Any]) -> list[dict[str, Any]]:
+    """Each rank's :class:`OwnPlace` as JSON, without the hosts.
+
+    Raises:
+        UsageError: a rank is lost, or was started with other options than rank 0.
+    """
+    for entry in said:
+        if isinstance(entry, Lost):
+            raise _not_begun(entry)
+    refuse_differences([entry["terms"] for entry in said], [entry["host"] for entry in said])
+    machines: dict[str, list[int]] = {}
+    for rank, entry in enumerate(said):
+        machines.setdefault(entry["host"], []).append(rank)
+    found: list[dict[str, Any]] = [{} for _ in said]
+    for ranks in machines.values():
+        together = {core for rank in ranks for core in said[rank]["cores"]}
+        bound = len(ranks) > 1 and sum(len(said[rank]["cores"]) for rank in ranks) == len(together)
+        for number, rank in enumerate(ranks):
+            found[rank] = {"local_rank": number, "local_size": len(ranks), "cores": len(together), "bound": bound}
+    return found
+
+
+def _not_begun(lost: Lost) -> UsageError:
+    return UsageError(
+        f"Rank {lost.rank} did not begin: {lost.why}.", hint="See what it says, and start every rank alike."
+    )
 
 
 def devices_of_rank(asked: str | None, own: OwnPlace, *, gpus: Callable[[], int], per_device: int = 1) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from trtkit.artifacts.scale import ALONE, TOGETHER, Phase, ScaleResult, Share
 from trtkit.errors import TrtkitError
 from trtkit.measurement.causes import causes
 from trtkit.pipeline.scale_crew import Crew
+from trtkit.pipeline.scale_roll import lost_shares, shared_gpu, turns
 from trtkit.ranks import Alone, Lost, Meeting
 from trtkit.stages.bench import BenchRequest
 from trtkit.worker import Log, Progress
@@ -101,7 +101,11 @@ class _Flow:
         self._requests, self._meeting, self._per_device, self._stage = requests, meeting, per_device, stage
         self._launcher = launcher
         self._host = socket.gethostname()
-        self._roll: list[Any] = []
+        self._roll: dict[
+            int, Any
+        ] = {}  # rank → what it said of itself: of all on rank 0, elsewhere of itself and rank 0
+        self._slowest = 0.0
+        self._turn, self._turns = 0, 0  # of this rank's first device among those of its machine, and of the longest row
 
     def ready(self) -> bool:
         """Wait until all devices of all ranks are ready; whether they are."""
@@ -119,14 +123,31 @@ class _Flow:
         ]
         said: dict[str, Any] = {"host": self._host, "devices": mine, "problem": self.crew.problem}
         said["clock_error_s"] = self._meeting.offset_error_s
-        self._roll = self._meeting.exchange(said, timeout_s=LOADING_S)
-        self._note([self._problem_of(rank, entry) for rank, entry in enumerate(self._roll)])
-        self._note([self._shared_gpu()])
+        answer = self._meeting.consult(said, self._called, timeout_s=LOADING_S)
+        if self._heard(answer):
+            self._roll = {0: {"host": answer["host"]}, self._meeting.rank: said} | self._roll
+            self._slowest, self._turn, self._turns = answer["slowest"], answer["turn"], answer["turns"]
         return self.problem is None
+
+    def _called(self, roll: list[Any]) -> list[dict[str, Any]]:
+        """On rank 0, what each rank needs to know of all."""
+        self._roll = dict(enumerate(roll))
+        self._note([self._problem_of(rank, entry) for rank, entry in self._roll.items()])
+        self._note([shared_gpu(self._roll, self._per_device)])
+        here = [entry for entry in roll if isinstance(entry, dict)]
+        times = [device["iteration_s"] or 0.0 for entry in here for device in entry["devices"]]
+        first, longest = turns(roll)
+        common = {"problem": self.problem, "slowest": max(times, default=0.0), "turns": longest}
+        return [{**common, "turn": turn, "host": self._host} for turn in first]
+
+    def _heard(self, answer: Any) -> bool:
+        """Take over the problem that rank 0 knows of; whether rank 0 answered."""
+        self._note([self._problem_of(0, answer) if isinstance(answer, Lost) else answer["problem"]])
+        return not isinstance(answer, Lost)
 
     def measure(self, alone: bool) -> None:
         """Every window, in the same order on every rank."""
-        slowest = max(entry["iteration_s"] for said in self._roll for entry in said["devices"])
+        slowest = self._slowest
         seconds = 0.0
         if self._requests:  # rank 0's are what counts, and all ranks were given the same
             settings = self._requests[0].settings
@@ -196,13 +217,13 @@ class _Flow:
         for rank, value in enumerate(values):
             if isinstance(value, Lost):
                 self._note([self._problem_of(rank, value)])
-                found += self._lost_shares(value)
+                found += lost_shares(self._roll.get(value.rank), value)
             else:
                 found += [Share.from_json(share) for share in value]
         return found
 
     def _result(self, shares: Sequence[Share]) -> ScaleResult:
-        errors = [said["clock_error_s"] for said in self._roll if isinstance(said, dict)]
+        errors = [said.get("clock_error_s", 0.0) for said in self._roll.values() if isinstance(said, dict)]
         result = ScaleResult(
             shares=tuple(shares),
             launcher=self._launcher,
@@ -216,16 +237,12 @@ class _Flow:
 
     def _alone(self, phase: str, seconds: float, slowest: float) -> None:
         """One device of each machine after the other; machines do not wait for each other's devices."""
-        turns: dict[str, list[tuple[int, int]]] = collections.defaultdict(list)
-        for rank, said in enumerate(self._roll):
-            turns[said["host"]] += [(rank, index) for index in range(len(said["devices"]))]
-        for turn in range(max(map(len, turns.values()))):
+        for turn in range(self._turns):
             if self.problem is not None:
                 return
-            self._stage(f"Measuring alone, {turn + 1} of {max(map(len, turns.values()))}")
-            chosen = [entries[turn] for entries in turns.values() if turn < len(entries)]
-            mine = [index for rank, index in chosen if rank == self._meeting.rank]
-            self._window(phase, mine, seconds, slowest)
+            self._stage(f"Measuring alone, {turn + 1} of {self._turns}")
+            own = turn - self._turn
+            self._window(phase, [own] if 0 <= own < len(self.crew.members) else [], seconds, slowest)
 
     def _window(self, phase: str, mine: list[int], seconds: float, slowest: float) -> None:
         """One window for all ranks; ``mine`` are the devices of this one that measure in it."""
@@ -237,19 +254,27 @@ class _Flow:
             return
         self.crew.measure(phase, [self.crew.members[index] for index in mine], start - self._meeting.offset_s, seconds)
         timeout = lead + seconds + 10 * slowest + _SLACK_S
-        outcome = self._meeting.exchange(self.crew.problem, timeout_s=timeout)
+        self._heard(self._meeting.consult(self.crew.problem, self._ended, timeout_s=timeout))
+
+    def _ended(self, outcome: list[Any]) -> list[dict[str, Any]]:
+        """On rank 0, what went wrong first in a window."""
         problems = [
             self._problem_of(rank, value if isinstance(value, Lost) else {"problem": value})
             for rank, value in enumerate(outcome)
         ]
         self._note(problems)
+        return [{"problem": self.problem}] * len(outcome)
 
     def _agreed(self, value: float) -> float | None:
         """Rank 0's number, on every rank; ``None`` if a rank is lost."""
-        values = self._meeting.exchange(value, timeout_s=LOADING_S)
-        lost = [self._problem_of(rank, entry) for rank, entry in enumerate(values) if isinstance(entry, Lost)]
-        self._note(lost)
-        return None if lost else float(values[0])
+
+        def agree(values: list[Any]) -> list[dict[str, Any]]:
+            lost = [self._problem_of(rank, entry) for rank, entry in enumerate(values) if isinstance(entry, Lost)]
+            self._note(lost)
+            return [{"problem": self.problem, "value": None if lost else value}] * len(values)
+
+        answer = self._meeting.consult(value, agree, timeout_s=LOADING_S)
+        return float(answer["value"]) if self._heard(answer) and answer["value"] is not None else None
 
     def _note(self, problems: Sequence[str | None]) -> None:
         known = [problem for problem in problems if problem]
@@ -260,7 +285,8 @@ class _Flow:
 
     def _problem_of(self, rank: int, said: Any) -> str | None:
         several = self._meeting.size > 1
-        host = self._roll[rank]["host"] if rank < len(self._roll) and isinstance(self._roll[rank], dict) else None
+        known = self._roll.get(rank)
+        host = known["host"] if isinstance(known, dict) else None
         where = f"rank {rank}{f' on {host}' if host else ''}" if several else ""
         if isinstance(said, Lost):
             return f"{where or 'the rank'} is lost: {said.why}"
@@ -269,25 +295,3 @@ class _Flow:
         host = said.get("host") or host
         where = f"rank {rank}{f' on {host}' if host else ''}: " if several else ""
         return f"{where}{said['problem']}"
-
-    def _shared_gpu(self) -> str | None:
-        """GPUs that more ranks use than may, by what the driver calls them."""
-        users: dict[str, list[str]] = collections.defaultdict(list)
-        for rank, said in enumerate(self._roll):
-            if isinstance(said, dict):
-                for entry in said["devices"]:
-                    if entry["uuid"]:
-                        users[entry["uuid"]].append(f"rank {rank} ({said['host']} {entry['device']})")
-        for uuid, found in users.items():
-            if len(found) > self._per_device:
-                return f"{' and '.join(found)} are one GPU, {uuid}: give --ranks-per-device {len(found)} to allow it"
-        return None
-
-    def _lost_shares(self, lost: Lost) -> list[Share]:
-        said = self._roll[lost.rank] if lost.rank < len(self._roll) else None
-        if not isinstance(said, dict):
-            return [Share("unknown", None, "unknown", lost.rank, problem=lost.why)]
-        return [
-            Share(entry["device"], entry["name"], said["host"], lost.rank, problem=lost.why)
-            for entry in said["devices"]
-        ]

@@ -13,7 +13,7 @@ from trtkit.artifacts.files import write_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.artifacts.scale import ScaleResult
 from trtkit.backends.probing import probe
-from trtkit.errors import PlanError, RunError, TrtkitError, UsageError
+from trtkit.errors import PlanError, RunError, TrtkitError, UsageError, from_wire
 from trtkit.pipeline.bench_choices import batches_of, modes_of, too_many_threads
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_given import GivenPlan
@@ -22,10 +22,10 @@ from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_subjects import is_plan
 from trtkit.pipeline.bench_supply import Supply
 from trtkit.pipeline.listener import Listener, Silence
-from trtkit.pipeline.scale_agreement import first_failure, on_the_wire, terms
+from trtkit.pipeline.scale_agreement import first_failure, on_the_wire, rank_lost, terms
 from trtkit.pipeline.scale_places import OwnPlace, devices_of_rank, find_own_place
 from trtkit.pipeline.scale_run import LOADING_S, CutShort, run_scale
-from trtkit.ranks import Alone, Meeting, Place
+from trtkit.ranks import Alone, Lost, Meeting, Place
 from trtkit.stages.bench import BenchRequest
 from trtkit.stages.export import SourceRequest
 from trtkit.stages.plan_cache import PlanCache, cache_folder
@@ -103,9 +103,13 @@ def scale(
             if meeting.size == 1:
                 raise
             own_error = error
-        said = meeting.exchange({"runs": len(rounds), "error": on_the_wire(own_error)}, timeout_s=LOADING_S)
-        failure = first_failure(said, own.hosts if own else ())
-        if failure is not None:
+        hosts, size = own.hosts if own else (), meeting.size
+        said = {"runs": len(rounds), "error": on_the_wire(own_error)}
+        answer = meeting.consult(
+            said, lambda values: [on_the_wire(first_failure(values, hosts))] * size, timeout_s=LOADING_S
+        )
+        if answer is not None:
+            failure = rank_lost(answer, hosts) if isinstance(answer, Lost) else from_wire(answer)
             raise failure if isinstance(own_error, TrtkitError | None) else own_error
         for found in rounds:
             try:

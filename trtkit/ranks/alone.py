@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,10 @@ class Alone:
     def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """``[value]``."""
         return [value]
+
+    def consult(self, value: Any, decide: Callable[[list[Any]], Sequence[Any]], *, timeout_s: float) -> Any:
+        """``decide([value])[0]``."""
+        return decide([value])[0]
 
     def warn(self, why: str) -> None:
         """See :meth:`Meeting.warn`."""

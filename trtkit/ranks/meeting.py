@@ -1,17 +1,14 @@
-"""Ranks that work in step: exchange of values, heartbeats, one clock, and an end when one of them is lost.
-
-A thread of each rank carries the messages, so that a rank whose main thread converts a model or waits for a worker
-still answers; a process that was stopped or killed does not, and is missed after :data:`PATIENCE_S`.
-"""
+"""Ranks that work in step: exchange of values, one clock, and an end when one of them is lost."""
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trtkit.ranks import clock
 from trtkit.ranks.alone import Lost
+from trtkit.ranks.carrier import Carrier
 from trtkit.ranks.link import Link
 
 __all__ = ["PATIENCE_S", "Meeting"]
@@ -19,15 +16,12 @@ __all__ = ["PATIENCE_S", "Meeting"]
 PATIENCE_S = 4.0
 """After this silence a rank counts as lost."""
 
-_BEAT_S = 0.5
 _PINGS = 20
 _GOODBYE_S = 10.0
 _ANSWER_S = 0.5
-_AWAKE_S, _ASLEEP_S = 0.002, 0.01  # how long the thread listens at a time: after a message, and after a silence
-_DROWSY_S = 0.1
 
 
-class Meeting:
+class Meeting(Carrier):
     """Several ranks over a link; every rank calls the same methods in the same order.
 
     Attributes:
@@ -37,27 +31,11 @@ class Meeting:
     """
 
     def __init__(self, link: Link, *, patience_s: float = PATIENCE_S) -> None:
-        self.rank, self.size = link.rank, link.size
+        super().__init__(link, patience_s)
         self.offset_s, self.offset_error_s = 0.0, 0.0
-        self.trouble: str | None = None
-        self._link = link
-        self._patience_s = patience_s
-        self._changed = threading.Condition()
-        self._outbox: list[tuple[int, dict[str, Any]]] = []
         self._round = 0
-        self._given: dict[int, dict[int, Any]] = {}  # round → rank → value, on rank 0
-        self._gathered: dict[int, list[Any]] = {}  # round → values as rank 0 sent them
-        self._pong: dict[str, Any] | None = None
-        self._lost: dict[int, str] = {}
-        self._dismissed = False
         self._left = False
-        self._farewells: dict[int, Any] = {}  # rank → last value, on rank 0
-        self._here: set[int] = set()
-        # Rank 0 hears everybody, the others hear rank 0.
-        self._heard = dict.fromkeys(range(1, self.size) if self.rank == 0 else (0,), time.monotonic())
-        self._leaving = threading.Event()
-        self._pump = threading.Thread(target=self._carry, name="ranks", daemon=True)
-        self._pump.start()
+        self._start()
         self._synchronize()
 
     @property
@@ -73,22 +51,53 @@ class Meeting:
     def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """Every rank's JSON-ready value, by rank; :class:`Lost` in place of those that are gone or do not come in time.
 
-        Serves as barrier, gather and broadcast alike. It returns when all that are not lost have called it. Without
-        ``to_all`` only rank 0 learns the values (for large ones), and the others get ``None`` for each.
+        Serves as barrier, gather and broadcast alike. It returns when all that are not lost have called it. What all
+        ranks learn of all grows with their square: :meth:`consult` does not. Without ``to_all`` only rank 0 learns the
+        values, and the others get ``None`` for each.
         """
+
+        def tell(values: list[Any]) -> list[Any]:
+            if not to_all:
+                return [None] * self.size
+            entries = [{"lost": v.why} if isinstance(v, Lost) else {"value": v} for v in values]
+            return [entries] * self.size
+
+        values, answer = self._ask(value, tell, timeout_s)
+        if values is not None:
+            return values
+        if isinstance(answer, Lost):
+            return [Lost(rank, answer.why) if rank != self.rank else value for rank in range(self.size)]
+        if answer is None:
+            return [None] * self.size
+        return [Lost(rank, entry["lost"]) if "lost" in entry else entry["value"] for rank, entry in enumerate(answer)]
+
+    def consult(self, value: Any, decide: Callable[[list[Any]], Sequence[Any]], *, timeout_s: float) -> Any:
+        """Rank 0 gets every rank's value and gives each its answer: bytes grow with the ranks, not with their square.
+
+        Args:
+            value: JSON-ready.
+            decide: on rank 0, from values by rank (:class:`Lost` for those that are gone) to answers by rank,
+                JSON-ready; it must not fail. The others never call it.
+            timeout_s: as for :meth:`exchange`.
+
+        Returns:
+            This rank's answer; :class:`Lost` if rank 0 does not give it.
+        """
+        return self._ask(value, decide, timeout_s)[1]
+
+    def _ask(
+        self, value: Any, decide: Callable[[list[Any]], Sequence[Any]], timeout_s: float
+    ) -> tuple[list[Any] | None, Any]:
+        """Every value, on rank 0 alone, and this rank's answer."""
         number, self._round = self._round, self._round + 1
         until = time.monotonic() + timeout_s
         if self.rank != 0:
             self._post(0, {"kind": "put", "round": number, "value": value})
             # Rank 0 has the same deadline and answers after it, with what it has.
-            values = self._wait(lambda: self._gathered.pop(number, None), until + self._patience_s)
-            if values is None:
-                why = self._lost.get(0, f"rank 0 did not answer within {timeout_s:g} s")
-                return [Lost(rank, why) if rank != self.rank else value for rank in range(self.size)]
-            return [
-                Lost(rank, entry["lost"]) if "lost" in entry else entry.get("value")
-                for rank, entry in enumerate(values)
-            ]
+            found = self._wait(lambda: self._answers.pop(number, None), until + self._patience_s)
+            if found is None:
+                return None, Lost(0, self._lost.get(0, f"rank 0 did not answer within {timeout_s:g} s"))
+            return None, found[0]
         with self._changed:
             self._given.setdefault(number, {})[0] = value
         self._wait(lambda: self._complete(number) or None, until)
@@ -97,14 +106,12 @@ class Meeting:
             for rank in range(self.size):
                 if rank not in given:
                     self._lost.setdefault(rank, f"it did not come within {timeout_s:g} s")
-            entries: list[dict[str, Any]] = [
-                ({"value": given[rank]} if to_all else {}) if rank in given else {"lost": self._lost[rank]}
-                for rank in range(self.size)
-            ]
+        values = [given[rank] if rank in given else Lost(rank, self._lost[rank]) for rank in range(self.size)]
+        answers = decide(values)
         for rank in range(1, self.size):
             if rank not in self._lost:
-                self._post(rank, {"kind": "all", "round": number, "values": entries})
-        return [given[rank] if rank in given else Lost(rank, self._lost[rank]) for rank in range(self.size)]
+                self._post(rank, {"kind": "answer", "round": number, "value": answers[rank]})
+        return values, answers[0]
 
     def warn(self, why: str) -> None:
         """Let every rank know at once, as :attr:`trouble`, that something went wrong here."""
@@ -165,120 +172,11 @@ class Meeting:
         given = self._given[number]
         return all(rank in given or rank in self._lost for rank in range(self.size))
 
-    def _post(self, to: int, message: dict[str, Any]) -> None:
-        with self._changed:
-            self._outbox.append((to, message))
-
-    def _flush(self) -> None:
-        until = time.monotonic() + 2
-        while self._outbox and self._pump.is_alive() and time.monotonic() < until:
-            time.sleep(0.002)
-
-    def _wait(self, ready: Any, until: float) -> Any:
-        """What ``ready()`` gives once it is not ``None``; ``None`` at the deadline or when rank 0 is lost."""
-        with self._changed:
-            while (found := ready()) is None:
-                left = until - time.monotonic()
-                if left <= 0 or 0 in self._lost:
-                    return None
-                self._changed.wait(min(left, 0.2))
-            return found
-
-    def _carry(self) -> None:
-        try:
-            self._carry_on()
-        except Exception as error:  # nothing can be heard any more, so nobody is there
-            with self._changed:
-                self._lost = dict.fromkeys(self._heard, f"the connection failed ({error})") | self._lost
-                self._changed.notify_all()
-            self._hear_of(f"rank {self.rank} cannot reach the others: {error}")
-
-    def _carry_on(self) -> None:
-        """The thread: send what is to be sent, take what comes, beat, and miss who is silent."""
-        beaten = busy = 0.0
-        while not self._leaving.is_set():
-            with self._changed:
-                outbox, self._outbox = self._outbox, []
-            for to, message in outbox:
-                self._link.send(to, message)
-            # Listening costs processor time, which is the measurement's: seldom while nothing is going on.
-            packet = self._link.receive(_AWAKE_S if time.monotonic() - busy < _DROWSY_S else _ASLEEP_S)
-            now = time.monotonic()
-            if outbox or (packet is not None and packet[1]["kind"] != "beat"):
-                busy = now
-            if packet is not None:
-                self._take(*packet, now)
-            if now - beaten > _BEAT_S:
-                if beaten and now - beaten > self._patience_s / 2:
-                    # This process itself was stopped or starved: the others' silence is its own.
-                    self._heard = dict.fromkeys(self._heard, now)
-                beaten = now
-                for rank in self._heard:
-                    if rank not in self._lost:
-                        self._link.send(rank, {"kind": "beat"})
-            self._miss(now)
-
-    def _take(self, sender: int, message: dict[str, Any], now: float) -> None:
-        self._heard[sender] = now
-        kind = message["kind"]
-        if kind == "ping":
-            self._link.send(sender, {"kind": "pong", "sent": message["sent"], "clock": time.monotonic()})
-            return
-        if kind == "roll":
-            self._link.send(sender, {"kind": "here"})
-            return
-        if kind == "trouble":
-            self._hear_of(message["why"])
-            return
-        if kind == "gone":
-            self._link.send(sender, {"kind": "here"})
-            with self._changed:
-                self._lost.setdefault(sender, message["why"])
-                self._farewells[sender] = message["value"]
-                self._changed.notify_all()
-            self._hear_of(f"rank {sender} is lost: {message['why']}")
-            return
-        with self._changed:
-            if kind == "put":
-                self._given.setdefault(message["round"], {})[sender] = message["value"]
-            elif kind == "all":
-                self._gathered[message["round"]] = message["values"]
-            elif kind == "here":
-                self._here.add(sender)
-            elif kind == "bye":
-                self._dismissed = True
-            elif kind == "pong":
-                self._pong = {**message, "arrived": now}
-            self._changed.notify_all()
-
-    def _miss(self, now: float) -> None:
-        if self._dismissed:
-            return  # rank 0 has said goodbye
-        gone = {rank: why for rank, why in self._link.closed().items() if rank not in self._lost}
-        for rank, heard in self._heard.items():
-            if now - heard > self._patience_s and rank not in self._lost:
-                gone.setdefault(rank, f"silent for {now - heard:.0f} s")
-        if gone:
-            with self._changed:
-                self._lost |= gone
-                self._changed.notify_all()
-            self._hear_of("; ".join(f"rank {rank} is lost: {why}" for rank, why in sorted(gone.items())))
-
-    def _hear_of(self, why: str) -> None:
-        """Keep the first trouble; rank 0 passes it on."""
-        with self._changed:
-            if self.trouble is not None:
-                return
-            self.trouble = why
-        if self.rank == 0:
-            for rank in range(1, self.size):
-                if rank not in self._lost:
-                    self._post(rank, {"kind": "trouble", "why": why})
-
     def _synchronize(self) -> None:
         """Estimate the difference of the clocks where they are not one."""
-        clocks = self.exchange(clock.identity(), timeout_s=60)
-        if self.rank != 0 and clocks[0] != clocks[self.rank]:
+        mine = clock.identity()
+        first = self.consult(mine, lambda values: [mine] * self.size, timeout_s=60)
+        if first != mine and not isinstance(first, Lost):
             pings = clock.Pings()
             for _ in range(_PINGS):
                 self._pong = None
@@ -288,4 +186,4 @@ class Meeting:
                 if pong is not None and pong["sent"] == sent:
                     pings.add(sent, pong["clock"], pong["arrived"])
             self.offset_s, self.offset_error_s = pings.offset_s, pings.error_s
-        self.exchange(None, timeout_s=60)
+        self.exchange(None, timeout_s=60, to_all=False)
