@@ -149,7 +149,8 @@ def test_the_bare_loop_speaks_the_vendors_apis(
     assert runtime.calls.count("cudaGraphLaunch") == 50
 
 
-def test_both_sides_are_run_in_turn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernels", [None, "kernels"], ids=["no kernels", "kernels"])
+def test_both_sides_are_run_in_turn(tmp_path: Path, kernels: str | None) -> None:
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
         "g",
@@ -166,6 +167,7 @@ def test_both_sides_are_run_in_turn(tmp_path: Path) -> None:
         settings=BenchSettings("compute", 4, threads=1, spinning=False, warmup_s=0.01).to_json(),
         rounds=3,
         seconds=0.02,
+        runtime_cache=kernels,
     )
     assert len(found["ours"]) == len(found["bare"]) == 3
     assert all(rate > 0 for rate in (*found["ours"], *found["bare"]))
