@@ -75,6 +75,8 @@ class StudyPlan:
         latency_budget_ms: largest latency that the user can take; ``None`` without such a limit.
         settings: fields of :class:`~trtkit.artifacts.bench_settings.BenchSettings` that were chosen for all runs.
         quick: whether it is the short form.
+        weights: model → name and SHA-256 of the file whose weights a definition was given.
+        seed: of the seeded weights of all other definitions.
     """
 
     models: tuple[str, ...]
@@ -88,6 +90,8 @@ class StudyPlan:
     latency_budget_ms: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     quick: bool = False
+    weights: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
 
     @property
     def key(self) -> str:

@@ -41,6 +41,13 @@ def study(
             "--data", metavar="PATH", help="Calibrate INT8 and FP8 on these. Default: made-up samples, labelled so."
         ),
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights", metavar="MODEL=FILE", help="Weights of a definition; FILE alone for one model; repeatable."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of a definition's random weights.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Short runs, batch sizes 1,4,8: a page in minutes.")] = False,
     against: Annotated[
         list[Path] | None,
@@ -105,8 +112,9 @@ def study(
         for name, value in (("duration_s", duration), ("max_duration_s", max_duration), ("threads", threads))
         if value is not None
     }
+    named = _words(models, lower=False)
     request = StudyRequest(
-        models=_words(models, lower=False),
+        models=named,
         precisions=_words(precision),
         batches=_batches(batch),
         modes=_modes(mode),
@@ -118,6 +126,8 @@ def study(
         latency_budget_ms=latency_budget_ms,
         settings=settings,
         sweep_limit=sweep_limit,
+        weights=_weights(weights or [], named),
+        seed=seed,
         quick=quick,
         output=output,
         against=tuple(against or ()),
@@ -194,3 +204,25 @@ def _batches(text: str | None) -> tuple[int | None, ...]:
             raise UsageError(f"--batch {text} holds {word!r}: give whole numbers and auto.", hint="Write 1,8,32,auto.")
         found.append(None if word == "auto" else int(word))
     return tuple(found)
+
+
+def _weights(texts: list[str], models: tuple[str, ...]) -> dict[str, Path]:
+    """``alexnet=a.npz`` → ``{"alexnet": Path("a.npz")}``; a file alone goes to the only model.
+
+    Raises:
+        UsageError: a file goes to no model, or a model has two.
+    """
+    found: dict[str, Path] = {}
+    for text in texts:
+        model, _, file = text.partition("=")
+        if model not in models or not file:
+            if len(models) != 1:
+                raise UsageError(
+                    f"--weights {text} names none of the models: {', '.join(models)}.",
+                    hint="Write --weights MODEL=FILE, once for each model.",
+                )
+            model, file = models[0], text
+        if model in found:
+            raise UsageError(f"--weights gives {model} two files.", hint="Give each model one.")
+        found[model] = Path(file)
+    return found

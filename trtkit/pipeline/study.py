@@ -20,6 +20,7 @@ from trtkit.pipeline.benchmark import bench
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.scaling import scale
 from trtkit.pipeline.study_cells import Bench, Scale, measure
+from trtkit.pipeline.study_lock import held
 from trtkit.pipeline.study_prepare import prepare
 from trtkit.pipeline.study_request import Estimate, StudyRequest, estimate, plan_of
 from trtkit.stages.report import beside
@@ -86,7 +87,8 @@ def study(
         run: makes the measurements of one device, and ``together`` those of several.
 
     Raises:
-        UsageError: the request contradicts itself, or the folder holds a study under other conditions.
+        UsageError: the request contradicts itself, the folder holds a study under other conditions, or another process
+            is at work in it.
     """
     started = time.perf_counter()
     check_argument("study", "request", request, StudyRequest)
@@ -94,6 +96,22 @@ def study(
     told.stage("Looking for devices and engine families")
     others = beside(request.output, request.against)  # before hours of work, not behind them
     plan, places = plan_of(request, look=look)
+    with held(request.output, request.command):
+        state, page = _run(request, plan, places, told, announce, run, together, others)
+    return StudyResult(state, request.output, page, time.perf_counter() - started)
+
+
+def _run(
+    request: StudyRequest,
+    plan: StudyPlan,
+    places: Sequence[Target],
+    told: _Numbered,
+    announce: Callable[[StudyPlan, Estimate], None] | None,
+    run: Bench,
+    together: Scale,
+    others: Sequence[Other],
+) -> tuple[Study, Path]:
+    """What is left of a study, and its page; the folder is held."""
     state = _begin(request, plan, told)
     todo = [spec for spec in plan.cells if not _settled(state, spec)]
     if announce is not None:
@@ -115,8 +133,7 @@ def study(
         state.write(request.output)
     told.prefix = ""
     told.stage("Drawing the page")
-    page = draw(state, request.output, others)
-    return StudyResult(state, request.output, page, time.perf_counter() - started)
+    return state, draw(state, request.output, others)
 
 
 def left_of(request: StudyRequest, plan: StudyPlan) -> int:
@@ -182,8 +199,11 @@ def _refuse_other(found: StudyPlan, plan: StudyPlan, folder: Path) -> None:
     Raises:
         UsageError: naming what differs.
     """
-    for name in ("settings", "data", "family", "quick"):
+    shared = set(found.models) & set(plan.models)
+    for name in ("settings", "data", "family", "quick", "seed", "weights"):
         before, now = getattr(found, name), getattr(plan, name)
+        if name == "weights":
+            before, now = ({model: of[model] for model in of if model in shared} for of in (before, now))
         if before != now:
             raise UsageError(
                 f"{folder} holds a study whose {name} was {before!r}, and now it is {now!r}.",

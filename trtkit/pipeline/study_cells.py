@@ -75,7 +75,9 @@ def _asked(request: StudyRequest, plan: StudyPlan, spec: CellSpec, prepared: Pre
         source = SourceRequest(str(artifact))  # its manifest lies beside it: it is measured as it is
     else:  # an engine for each batch size, tuned for it
         quantized = artifact.with_name(f"{_model_name(artifact)}.{spec.precision}.onnx")
-        source = SourceRequest(str(quantized) if spec.precision in QUANTIZED else spec.model)
+        source = SourceRequest(spec.model, request.weights.get(spec.model), request.seed)
+        if spec.precision in QUANTIZED:
+            source = SourceRequest(str(quantized))
         precisions = (spec.precision,)
     return BenchmarkRequest(
         source=source,

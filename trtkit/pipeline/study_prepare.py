@@ -53,7 +53,7 @@ def prepare(
         data = DataSpec(source=request.data) if request.data else DataSpec(synthetic=samples)
         quantization = Quantization(data=data, preprocess=request.preprocess)
     asked = ConvertRequest(
-        source=SourceRequest(model),
+        source=SourceRequest(model, request.weights.get(model), request.seed),
         precision=precision,
         family=family,
         batch=":".join(map(str, corners)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import model_defs
 from trtkit.arguments import check_fields
 from trtkit.artifacts.bench_settings import MODES
+from trtkit.artifacts.files import sha256_file
 from trtkit.artifacts.study_plan import StudyPlan
 from trtkit.errors import UsageError
 from trtkit.pipeline.bench_family import Target, targets
@@ -41,6 +42,8 @@ class StudyRequest:
         latency_budget_ms: the latency that a batch may take, drawn and used to pick the best batch.
         settings: fields of :class:`~trtkit.artifacts.bench_settings.BenchSettings` by name.
         sweep_limit: the largest batch that a ladder tries.
+        weights: model → file of weights, for definitions; the others have seeded ones.
+        seed: of those.
         quick: short runs, fewer batch sizes.
         output: the study's folder.
         against: folders of other studies, drawn beside this one where their runs are alike; measured again is nothing.
@@ -61,6 +64,8 @@ class StudyRequest:
     latency_budget_ms: float | None = None
     settings: dict[str, object] = field(default_factory=dict)
     sweep_limit: int | None = None
+    weights: dict[str, Path] = field(default_factory=dict)
+    seed: int = 0
     quick: bool = False
     output: Path = Path("study")
     against: tuple[Path, ...] = ()
@@ -85,6 +90,13 @@ class StudyRequest:
         for what, words in (("model", self.models), ("precision", self.precisions), ("batch", self.batches)):
             if len(set(words)) != len(words):
                 raise UsageError(f"A {what} is named twice: {', '.join(map(str, words))}.", hint="Name each once.")
+        if unknown := sorted(set(self.weights) - set(self.models)):
+            raise UsageError(
+                f"--weights names {unknown[0]}, which is none of the models: {', '.join(self.models)}.",
+                hint="Give --weights MODEL=FILE with a model that --models names.",
+            )
+        if self.seed < 0:
+            raise UsageError(f"The seed is {self.seed}; it counts from 0.", hint="Give a whole number from 0 up.")
         if any(batch is not None and batch < 1 for batch in self.batches) or self.synthetic < 1:
             raise UsageError("Batch sizes and numbers of samples count from 1.", hint="Give whole numbers from 1 up.")
         if self.latency_budget_ms is not None and not self.latency_budget_ms > 0:
@@ -108,6 +120,7 @@ def plan_of(
             )
     if request.data is not None and ":" not in str(request.data) and not request.data.exists():
         raise UsageError(f"The data {request.data} does not exist.", hint="Give what trtkit calibrate --data takes.")
+    weights = {model: _weights(model, file) for model, file in request.weights.items()}
     places, _ = look(request.family, request.devices)
     kinds = {target.device.kind for target in places}
     modes = request.modes or tuple(_DEFAULT_MODE[kind] for kind in ("cuda", "cpu") if kind in kinds)
@@ -130,8 +143,23 @@ def plan_of(
         latency_budget_ms=request.latency_budget_ms,
         settings=settings,
         quick=request.quick,
+        weights=weights,
+        seed=request.seed,
     )
     return plan, places
+
+
+def _weights(model: str, file: Path) -> str:
+    if model not in model_defs.names():
+        raise UsageError(
+            f"--weights goes with a model definition; {model} is a file that holds its own weights.",
+            hint="Leave --weights out for it, or give a definition's name.",
+        )
+    if not file.is_file():
+        raise UsageError(
+            f"The weights file {file} does not exist.", hint="Give a .safetensors, .npz or .onnx file to --weights."
+        )
+    return f"{file.name}, SHA-256 {sha256_file(file)}"
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ def hardware_table(view: View) -> Table:
     }
     rows.append(("Executed by", _all(sorted(executed))))
     rows.append(("Python", _all(str(found["python"]) for found in environments if found.get("python"))))
+    plan = view.study.plan
+    weights = [f"{model}: {text[:-48]}…" for model, text in plan.weights.items()]  # the hash's beginning
+    weights += [f"seed {plan.seed} for all without a file"] if plan.seed else []
+    rows += [("Weights", "; ".join(weights))] if weights else []
     packages: dict[str, dict[str, None]] = {}
     for found in environments:
         for package, version in found.get("packages", {}).items():
