@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.artifacts.test_scale import share
 from tests.measurement.scripted import clean
 from tests.pipeline.test_bench_rows import Machine, Notes, row
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device, processors
 from trtkit.artifacts.files import write_json
+from trtkit.artifacts.scale import ScaleResult
 from trtkit.backends.base import Capabilities
 from trtkit.cli.bench_lists import batches_of
 from trtkit.errors import UsageError
 from trtkit.pipeline.bench_choices import too_many_threads
 from trtkit.pipeline.bench_family import Target
-from trtkit.pipeline.bench_replaced import replaced
+from trtkit.pipeline.bench_replaced import replaced, replaced_scale
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_rows import run_row
 from trtkit.stages.export import SourceRequest
@@ -49,6 +51,18 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, content: str) -> None:
     file = tmp_path / "x.bench.json"
     file.write_text(content)
     assert replaced(file, clean()) == "replaced x.bench.json, which could not be read"
+
+
+def test_a_run_of_other_devices_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "net.b8.compute.scale.json"
+    two = ScaleResult((share("cpu:0/2", 10.0, 10.0), share("cpu:1/2", 10.0, 10.0)))
+    assert replaced_scale(file, two) is None
+    write_json(file, two.to_json())
+    assert replaced_scale(file, two) is None, "measured again"
+    said = replaced_scale(file, ScaleResult((share("cpu", 10.0, 10.0),)))
+    assert said is not None and "measured with devices cpu:0/2,cpu:1/2, now cpu; another folder" in said
+    file.write_text("{}")
+    assert replaced_scale(file, two) == f"replaced {file.name}, which could not be read"
 
 
 def test_a_row_says_it_before_it_writes(tmp_path: Path) -> None:

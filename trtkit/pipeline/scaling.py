@@ -18,6 +18,7 @@ from trtkit.pipeline.bench_choices import batches_of, modes_of, too_many_threads
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_given import GivenPlan
 from trtkit.pipeline.bench_measure import stage_request
+from trtkit.pipeline.bench_replaced import replaced_scale
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_subjects import is_plan
 from trtkit.pipeline.bench_supply import Supply
@@ -123,11 +124,11 @@ def scale(
                     on_event=lambda device, event: listener.event(event),
                 )
             except CutShort as cut:
-                _keep(request, found, cut.result, meeting, done)
+                _keep(request, found, cut.result, meeting, listener, done)
                 if cut.died and cut.result is not None and cut.result.problem:
                     raise _ended(cut.result.problem, done) from None
                 raise
-            _keep(request, found, result, meeting, done)
+            _keep(request, found, result, meeting, listener, done)
             problem = (result.problem if result is not None else None) or meeting.trouble
             if problem is not None:
                 raise _ended(problem, done)
@@ -148,6 +149,7 @@ def _keep(
     found: _Round,
     result: ScaleResult | None,
     meeting: Meeting | Alone,
+    listener: Listener,
     done: list[Scaled],
 ) -> None:
     """Write a result that holds a measurement; a rank without rank 0 writes its own part under its own name."""
@@ -155,6 +157,8 @@ def _keep(
         return
     rank = f".rank{meeting.rank}" if meeting.rank else ""
     file = request.bench.output / f"{found.name}{rank}.scale.json"
+    if (instead := replaced_scale(file, result)) is not None:
+        listener.note(instead)
     write_json(file, result.to_json())
     done.append(Scaled(result, file))
 
