@@ -121,9 +121,11 @@ class Tables:
         self.ladders: list[dict[str, Any]] = []
         self.text = ""
         self._asked, self._device, self._arguments, self._clock = asked, device, arguments, clock
+        self._batches = tuple(map(int, (asked.batches or _BATCHES[device.kind]).split(",")))
         self._duration_s = asked.duration if asked.duration is not None else _DURATION_S[device.kind]
         self._ends = clock() + asked.seconds_budget if asked.seconds_budget else float("inf")
         self._written: dict[str, int | None] = {}
+        self._plans: dict[tuple[str, str, str], Path] = {}
         self._gpu: str | None = None
         self._old = read_json(asked.out / f"{_NAME}.json") if asked.append and self._file.exists() else None
 
@@ -149,8 +151,7 @@ class Tables:
 
     def parts(self) -> Iterator[Part]:
         """What is to be measured, in order."""
-        kind, asked = self._device.kind, self._asked
-        batches = tuple(map(int, (asked.batches or _BATCHES[kind]).split(",")))
+        kind, asked, batches = self._device.kind, self._asked, self._batches
         families = (asked.families or _FAMILIES[kind]).split(",")
         wanted = {f: (asked.precisions or _PRECISIONS.get((kind, f), "fp32")).split(",") for f in families}
         modes = [("compute-graph", batches), ("compute", (1,))] if kind == "cuda" else [("compute", batches)]
@@ -223,22 +224,20 @@ class Tables:
 
     def _quantized(self, part: Part, folder: Path) -> Path:
         """A plan with thresholds from made-up samples: the speed does not depend on them."""
-        low, high = min(part.batches, default=1), max(part.batches, default=1024)
-        done = folder / f"{_name(part.model)}.{part.precision}.{part.family}.{low}-{high}"
-        plans = [*done.glob("*.plan"), *done.glob(f"*.{part.precision}*.onnx")]
-        if plans:
-            return plans[0]
-        return convert(
-            ConvertRequest(
+        what = (part.model, part.precision, part.family)
+        if what not in self._plans:
+            low, high = min(self._batches), max(self._batches)
+            request = ConvertRequest(
                 SourceRequest(part.model),
                 precision=part.precision,
                 family=part.family,
                 batch=f"{low}:{max(low, high // 8)}:{high}",
                 quantization=Quantization(data=DataSpec(synthetic=_SAMPLES), method="minmax"),
-                output=done,
+                output=folder / f"{_name(part.model)}.{part.precision}.{part.family}",
                 validate=False,
             )
-        ).plan
+            self._plans[what] = convert(request).plan
+        return self._plans[what]
 
     def _elements(self, model: str) -> int | None:
         if model not in self._written:
