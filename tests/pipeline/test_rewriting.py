@@ -142,8 +142,14 @@ def calibrated(model: Path, folder: Path, **changes: object):
     return calibrate(CalibrationRequest(SourceRequest(str(model)), how, output=folder / "table", **changes))
 
 
-def test_a_table_records_the_rewrites_and_convert_does_them_again(model, tmp_path):
-    done = calibrated(model, tmp_path)
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The small model calibrated with its rewrites; no test changes these files."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    return calibrated(saved(small(), folder / "source"), folder)
+
+
+def test_a_table_records_the_rewrites_and_convert_does_them_again(done, model, tmp_path):
     assert done.table.rewrites == {"lrn_band": ("norm1",), "stem_space_to_depth": ("conv1",)}
     assert set(done.table.tensors) == {STEM, "n1"} and done.table.tensors[STEM].method == "minmax"
     assert CalibrationTable.read(done.table_path).rewrites == done.table.rewrites
@@ -154,17 +160,15 @@ def test_a_table_records_the_rewrites_and_convert_does_them_again(model, tmp_pat
     assert "table was made behind" in made.manifest.rewrites.chosen_because
 
 
-def test_a_table_whose_rewrites_cannot_be_done_again_is_refused(model, tmp_path):
-    done = calibrated(model, tmp_path)
-    elsewhere = replace(done.table, rewrites={"lrn_band": ("norm1", "norm9")})
-    elsewhere.write(done.table_path)
+def test_a_table_whose_rewrites_cannot_be_done_again_is_refused(done, model, tmp_path):
+    elsewhere, table = replace(done.table, rewrites={"lrn_band": ("norm1", "norm9")}), tmp_path / "elsewhere.json"
+    elsewhere.write(table)
     with pytest.raises(CalibrationError, match=r"lrn_band at norm1, norm9.*cannot be done again at norm9") as caught:
-        convert(int8(tmp_path, "out", Quantization(table=done.table_path), model))
+        convert(int8(tmp_path, "out", Quantization(table=table), model))
     assert "--rewrite none" in caught.value.hint
 
 
-def test_another_choice_than_the_tables_names_the_difference(model, tmp_path):
-    done = calibrated(model, tmp_path)
+def test_another_choice_than_the_tables_names_the_difference(done, model, tmp_path):
     request = int8(tmp_path, "out", Quantization(table=done.table_path), model)
     with pytest.raises(CalibrationError, match=r"lacks 1 of 2.*changed by lrn_band, stem_space_to_depth before"):
         convert(replace(request, rewrite="none"))
