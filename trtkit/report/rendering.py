@@ -26,6 +26,9 @@ _POINTS, _PNG_DPI = 72, 150
 _PAD = 3.0
 """Points kept free around axes, title and legend."""
 
+_GAP = 8.0
+"""Points between axes side by side, so that their last and first ticks are two."""
+
 
 class _Both(RendererBase):
     """Draws into an SVG file, and the same in pixels beside it.
@@ -123,14 +126,14 @@ def _place(figure: Figure, renderer: _Both) -> None:
     margins = [_margins(axes, renderer) for axes in figure.axes]
     top += max(over for _, over, _, _ in margins)
     bottom += max(below for _, _, _, below in margins)
-    free = width - sum(left + right + 2 * _PAD for left, _, right, _ in margins)
+    free = width - sum(left + right + 2 * _PAD for left, _, right, _ in margins) - _GAP * (len(margins) - 1)
     shares = _shares(figure)
     x = 0.0
     for axes, (left, _, right, _), share in zip(figure.axes, margins, shares, strict=True):
         x += left + _PAD
         box = Bbox.from_extents(x, bottom, x + free * share, height - top)
         axes.set_position(Bbox(box.get_points() / (width, height)))
-        x = box.x1 + right + _PAD
+        x = box.x1 + right + _PAD + _GAP
 
 
 def _margins(axes: Any, renderer: _Both) -> tuple[float, float, float, float]:
