@@ -189,7 +189,7 @@ def test_devices_at_work_together(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_kill_loses_the_cell_in_flight_at_most(model: Path, tmp_path: Path) -> None:
-    words = ["-p", "fp32", "--batch", "1,2,4,8", "--devices", "cpu", "--duration", "0.1", "--max-duration", "0.2"]
+    words = ["-p", "fp32", "--batch", "1,2,4", "--devices", "cpu", "--duration", "0.1", "--max-duration", "0.2"]
     command = [sys.executable, "-m", "trtkit", "study", "--models", str(model), *words, "-o", str(tmp_path / "killed")]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -207,11 +207,11 @@ def test_a_kill_loses_the_cell_in_flight_at_most(model: Path, tmp_path: Path) ->
     running.send_signal(signal.SIGKILL)
     running.wait()
     before = done()
-    assert 0 < len(before) < 4
+    assert 0 < len(before) < 3
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
     after = done()
-    assert len(after) == 4 and before.items() <= after.items(), "what was measured is kept"
+    assert len(after) == 3 and before.items() <= after.items(), "what was measured is kept"
     assert "going on with the study" in " ".join(finished.stderr.split())
 
 
