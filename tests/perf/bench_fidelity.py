@@ -181,7 +181,7 @@ class _Maker:
         return plan.with_name(f"{plan.name}.{self.version}.kernels")
 
     def settings(self, mode: str, batch: int, duration_s: float, **more: Any) -> BenchSettings:
-        chosen = BenchSettings(mode, batch, duration_s=duration_s, max_duration_s=10 * duration_s, **more)
+        chosen = BenchSettings(mode, batch, duration_s=duration_s, max_duration_s=5 * duration_s, **more)
         return in_force(chosen, self.device)
 
     def bench(self, settings: BenchSettings) -> BenchResult:
