@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.bad_inputs import bench, calibration, files, graphs, options, plans, rewrites, weights
+from tests.bad_inputs import bench, calibration, files, graphs, options, plans, rewrites, studies, weights
 from tests.bad_inputs.case import BadInput, onnx_file
 from tests.graph.models import relu
 from trtkit import worker
@@ -32,6 +32,7 @@ CASES = (
     *weights.CASES,
     *plans.CASES,
     *rewrites.CASES,
+    *studies.CASES,
 )
 LINES, COLUMNS, SECONDS = 24, 100, 2.0
 

@@ -60,8 +60,6 @@ def report(
         PlanError: there is neither a study nor a benchmark, or a file cannot be read.
         UsageError: the page cannot be written, or a study is laid beside itself.
     """
-    from trtkit.report.page import write_report
-
     if latency_budget_ms is not None and latency_budget_ms <= 0:
         raise UsageError("A latency budget is a time above 0 ms.", hint="Give milliseconds, such as 5.")
     others = beside(folder, against)
@@ -70,6 +68,8 @@ def report(
         study = replace(study, plan=replace(study.plan, latency_budget_ms=latency_budget_ms))
     if title is not None:
         study = replace(study, title=title)
+    from trtkit.report.page import write_report  # matplotlib takes a second to load, and refusals need none of it
+
     page, rendered = write_report(study, output or folder, others)
     return ReportResult(
         page,
