@@ -98,6 +98,16 @@ def test_folders_are_read_before_anything_is_drawn(tmp_path: Path) -> None:
     assert "devices-1" in done.figures and "Folder two;" in done.page.read_text(encoding="utf-8")
 
 
+def test_the_same_device_and_version_are_told_apart_by_the_folder() -> None:
+    drawn = render(MINE, [Other(study(run("fp32", 64, 10.0), title="Later"), "later")])
+    (figure,) = (drawing for drawing in drawn.drawings if drawing.id == "devices-1")
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", figure.svg)
+    assert [word for word in words if "batch 64" in word] == [
+        "later: Imaginary GPU · tensorrt-rtx 1.6.1.120, batch 64",
+        "Imaginary GPU · tensorrt-rtx 1.6.1.120, batch 64",
+    ]
+
+
 def test_without_others_nothing_is_said_of_them(tmp_path: Path) -> None:
     page, _ = write_report(MINE, tmp_path)
     assert "against-1" not in page.read_text(encoding="utf-8")

@@ -24,11 +24,11 @@ def pair_table(against: Against) -> Table:
         ("Precision", False),
         ("Batch", True),
         ("Mode", False),
-        ("Here", False),
+        ("Here ÷ there", True),
         ("images/s here", True),
-        ("There", False),
+        ("Here", False),
         ("images/s there", True),
-        ("Here over there", True),
+        ("There", False),
     )
     caption = (
         "Like runs of this study and of others: same model file, mode, batch and precision observed. † disturbed or "
@@ -48,11 +48,11 @@ def _row(pair: Together) -> tuple[Value, ...]:
         Value(precision),
         Value(f"{pair.cell.spec.batch:,}", pair.cell.spec.batch, "", "number"),
         Value(pair.cell.spec.mode),
-        Value(executed_by(run) if run else "–", None, "", "long"),
-        _rate(pair.cell, anchor(pair.cell)),
-        Value(executed_by(there) if there else "–", None, "", "long"),
-        _rate(pair.theirs, f"#against-{pair.number + 1}"),
         Value(times(pair.ratio), pair.ratio, "", "number"),
+        _rate(pair.cell, anchor(pair.cell)),
+        Value(executed_by(run) if run else "–"),
+        _rate(pair.theirs, f"#against-{pair.number + 1}"),
+        Value(executed_by(there) if there else "–"),
     )
 
 

@@ -80,21 +80,23 @@ def _measured(view: View, model: str) -> list[Bar]:
 def _beside(view: View, model: str) -> list[Bar]:
     """Runs of other studies at the batch sizes at which this one's are shown."""
     batches = {_batch(view, model, device) for device, _ in view.devices}
+    mine = {executed_by(pair.cell.run) for pair in view.against.pairs if pair.cell.run is not None}
     found: dict[tuple[int, str, str], Bar] = {}
     for pair in view.beside(model):
         batch, run = pair.theirs.spec.batch, pair.theirs.run
         if batch is None or batch not in batches or run is None:
             continue
-        bar = bar_of(
-            _group(executed_by(run), batch), pair.cell.spec.precision.upper(), pair.theirs, images(run.images_per_s)
-        )
+        who = executed_by(run)
+        if who in mine:  # what differs is something else: the folder tells them apart
+            who = f"{style.label(view.against.others[pair.number].folder, 16)}: {who}"
+        bar = bar_of(_group(who, batch), pair.cell.spec.precision.upper(), pair.theirs, images(run.images_per_s))
         found[pair.number, bar.group, bar.name] = replace(bar, kind="other", link=f"#against-{pair.number + 1}")
     order = {precision.upper(): place for place, precision in enumerate(view.precisions)}
     return [bar for _, bar in sorted(found.items(), key=lambda item: (item[0][0], item[0][1], order[item[0][2]]))]
 
 
 def _group(who: str, batch: int) -> str:
-    return f"{style.label(who, 44)}, batch {batch:,}"
+    return f"{style.label(who, 48)}, batch {batch:,}"
 
 
 def _batch(view: View, model: str, device: str) -> int | None:
