@@ -87,10 +87,10 @@ def _keys(
     summary = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     note = "; its graph does not match by position either" if file.nodes else ""
     title = f"{path} does not hold the {len(parameters)} weight tensors of {model}: {summary}{note}."
-    raise ModelError(
-        _listing(title, _some_of_each(complaints)),
-        hint=f"Give weights of exactly this architecture; `trtkit export {model}` writes one with its names.",
-    )
+    hint = f"Give weights of exactly this architecture; `trtkit export {model}` writes one with its names."
+    if file.nodes and any(line.startswith("extra") and "/" in line for line in complaints):
+        hint += " Of what convert writes, take the file of --rewrite none: rewrites change some weights' shapes."
+    raise ModelError(_listing(title, _some_of_each(complaints)), hint=hint)
 
 
 def _common_prefix(names: Sequence[str], keys: Sequence[str]) -> str:

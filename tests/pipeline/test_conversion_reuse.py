@@ -11,12 +11,15 @@ import onnx
 import pytest
 
 from tests.graph.models import perceptron
+from tests.graph.rewrites.oracle import net, node
 from tests.pipeline.conversions import Copy, as_text, asked, contents, everything, saved
 from trtkit.artifacts.files import read_json, sha256_file, write_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
 from trtkit.errors import BuildError, UsageError
+from trtkit.graph import io
 from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.listener import Silence
+from trtkit.pipeline.validation import validate_plan
 
 pytestmark = pytest.mark.usefixtures("one_probe")
 
@@ -137,7 +140,7 @@ def test_fp16_inputs_and_outputs_replace_the_plan_of_that_name_and_say_so(source
     both = convert(asked(source, tmp_path / "plans", precision="fp16", fp16_io=True), listener)
     assert both.plan == plain.plan
     assert not both.reused
-    assert any(note.startswith(f"replaced {plain.plan}, which was made") for note in listener.notes)
+    assert any(note.startswith(f"replaced {plain.plan}, which was damaged, or made") for note in listener.notes)
     assert {spec.dtype for spec in both.manifest.onnx.inputs} == {"float16"}
     assert PlanManifest.read(both.plan).key == both.manifest.key != plain.manifest.key
     again = Notes()
@@ -187,3 +190,17 @@ def test_a_source_in_its_own_folder_is_taken_where_its_bytes_stay(source: Path, 
     result = convert(asked(path, alone))
     assert result.manifest.onnx.path == path and path.read_bytes() == before
     assert result.plan.exists() and convert(asked(path, alone)).reused
+
+
+def test_the_onnx_of_another_plan_is_left_to_it(tmp_path: Path) -> None:
+    source = saved(net([node("LRN", ["x"], "y", "norm", size=5)], {"x": ("N", 8, 4, 4)}, {}), tmp_path / "source")
+    folder, listener = tmp_path / "out", Notes()
+    first = convert(asked(source, folder, family="onnxruntime", rewrite="none"), listener)
+    assert first.manifest.onnx.path.name == f"{source.stem}.fp32.onnx" and listener.notes == []
+    second = convert(asked(source, folder, family="null", rewrite="lrn_band"), listener)
+    assert second.manifest.onnx.path.name == f"{second.plan.stem}.built-from.onnx"
+    assert any(first.plan.name in note and second.manifest.onnx.path.name in note for note in listener.notes)
+    for done in (first, second):
+        assert io.sha256_of(done.manifest.onnx.path) == done.manifest.onnx.sha256
+    assert validate_plan(first.plan).status == "not_judged"
+    assert convert(asked(source, folder, family="null", rewrite="lrn_band")).reused

@@ -209,7 +209,7 @@ def test_an_interrupted_measurement_leaves_nothing_but_what_is_known(model, tmp_
     try:
         assert process.stderr is not None
         for line in process.stderr:
-            seen += line.startswith(("Measuring with ", "Measuring without "))
+            seen += line.startswith(("Comparing with ", "Comparing without "))
             if seen == 2:  # the first contest is over
                 break
         process.send_signal(signal.SIGINT)

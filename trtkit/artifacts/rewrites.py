@@ -67,15 +67,15 @@ class AppliedRewrite:
     gain_interval: tuple[float, float] | None = None
     gain_source: str | None = None
 
-    @property
-    def sentence(self) -> str:
-        """For people, one line."""
+    def sentence(self, known: str = "") -> str:
+        """For people, one line: where, and what it gained; who was measured, unless ``known`` says so already."""
         places = f"{len(self.sites)} {'place' if len(self.sites) == 1 else 'places'}"
         if not self.kept:
             return f"{self.name}: left out: {self.reason}"
-        agrees = f", differs by {self.difference:.1e} (limit {self.limit:.1e})" if self.difference is not None else ""
-        faster = f", {self.gain:.2f} × as fast" if self.gain is not None else ""
-        return f"{self.name}: {places}{agrees}{faster}"
+        if self.gain is None:
+            return f"{self.name}: {places}"
+        where = "" if self.gain_source is None or self.gain_source in known else f" for {self.gain_source}"
+        return f"{self.name}: {places}, {self.gain:.2f} × as fast{where}"
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,26 @@ class RewriteReport:
     def names(self) -> tuple[str, ...]:
         """Names of the rewrites that the model has, in order: its transforms."""
         return tuple(item.name for item in self.kept)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """For people: each rewrite that the model has, how far the result is from the source, and why these."""
+        chosen = f"chosen: {self.chosen_because}"
+        if not self.kept:
+            tried = [item.name for item in self.rewrites if item.sites or item.gain is not None]
+            why = f"; {', '.join(tried)} brought nothing" if tried and self.asked == "auto" else ""
+            return (f"none: the graph is the source's{why}", *([chosen] if self.chosen_because else []))
+        lines = [item.sentence(self.chosen_because) for item in self.kept]
+        off = dict.fromkeys((item.difference, item.limit) for item in self.kept if item.difference is not None)
+        if len(off) == 1:  # the result of all was checked
+            ((difference, limit),) = off
+            who = "together they differ" if len(self.kept) > 1 else "the result differs"
+            lines.append(f"{who} by {difference:.1e} from the source (limit {limit:.1e})")
+        else:
+            lines += [
+                f"{i.name}: differs by {i.difference:.1e} (limit {i.limit:.1e})" for i in self.kept if i.difference
+            ]
+        return (*lines, *([chosen] if self.chosen_because else []))
 
     @property
     def replay(self) -> dict[str, tuple[str, ...]]:

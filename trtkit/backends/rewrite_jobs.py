@@ -144,7 +144,7 @@ def _outputs(file: Path, feeds: list[_Feed], *, optimized: bool) -> dict[str, np
             found.update({f"{index}/{name}": np.asarray(value) for name, value in zip(names, values, strict=True)})
     except Exception as error:  # ONNX Runtime raises pybind-made classes that share no base but Exception
         raise RunError(
-            f"ONNX Runtime cannot run {file.name}: {' '.join(str(error).split())[:400]}",
+            f"ONNX Runtime cannot run {file.name}: {' '.join(str(error).replace(str(file), file.name).split())[:400]}",
             hint="Mend the model, or pass --rewrite none.",
         ) from error
     return found

@@ -50,7 +50,7 @@ def objections(result: ConvertResult, *, require_validation: bool, require_share
 def shown(result: ConvertResult) -> Table:
     """The result as two columns under the plan's name."""
     manifest = result.manifest
-    done = "reused, nothing had changed" if result.reused else f"built in {seconds_text(result.seconds)}"
+    done = "reused, nothing had changed" if result.reused else f"made in {seconds_text(result.seconds)}"
     title = Text.assemble((str(result.plan), "bold green"), f"  {bytes_text(manifest.bytes)}, {done}")
     report = manifest.validation
     ran = report.status == "not_judged" and not report.not_finite
@@ -64,11 +64,9 @@ def shown(result: ConvertResult) -> Table:
     ]
     if profile:
         rows.append(("profile", OptimizationProfile.from_json(profile).text))
-    if manifest.rewrites is not None and manifest.rewrites.kept:
-        kept = [("rewrites" if i == 0 else "", item.sentence) for i, item in enumerate(manifest.rewrites.kept)]
-        why = manifest.rewrites.chosen_because
-        told = dict.fromkeys(item.gain_source for item in manifest.rewrites.kept if item.gain_source)
-        rows += [*kept, ("", f"chosen: {why}"), *(("", f"gains: {source}") for source in told if source not in why)]
+    done_to_it = manifest.rewrites
+    if done_to_it is not None and (done_to_it.kept or done_to_it.asked != "safe"):
+        rows += [("rewrites" if index == 0 else "", line) for index, line in enumerate(done_to_it.lines)]
     if manifest.proof is not None:
         rows.append(("precision", f"asked {manifest.precision}; {manifest.proof.sentence}"))
         stayed = manifest.proof.stayed if manifest.precision in ("int8", "fp8") else ()

@@ -41,6 +41,7 @@ def export(
     if path.suffix != ".onnx":
         raise UsageError(f"-o/--output is a file that ends in .onnx, not {path}.", hint=f"Write -o {path}.onnx.")
     exported = run_export(SourceRequest(model, weights, seed))
+    before = io.sha256_of(path) if path.is_file() else None
     written = io.save(exported.model, path, name=model, precision="fp32", transforms=exported.transforms)
     verify(path)
     size = path.stat().st_size
@@ -60,4 +61,6 @@ def export(
         ("opset", str(written.opset)),
         ("SHA-256", written.sha256),
     ]
+    if before not in (None, written.sha256):
+        rows.append(("replaced", "another model of that file name"))
     out().print(facts(f"{path}  {bytes_text(size)}", rows))

@@ -72,18 +72,14 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
 
 
 def _rewrites(manifest: PlanManifest) -> list[tuple[str, str]]:
-    """Each rewrite that the graph has: where, how far its result is from the source's, and what it gained."""
+    """Each rewrite that the graph has: where, what it gained, and how far the result is from the source's."""
     report = manifest.rewrites
     if report is None:
         return []
-    lines = [item.sentence for item in report.kept] or ["none: the graph is the source's"]
+    lines = [*report.lines]
     left_out = [item.name for item in report.rewrites if not item.kept and item.sites]
     lines += [f"left out: {', '.join(left_out)} (--json says why)"] if left_out else []
-    if report.kept:
-        sources = dict.fromkeys(item.gain_source for item in report.kept if item.gain_source)
-        lines += [f"checked by {report.where}"] if report.where else []
-        lines += [f"chosen: {report.chosen_because}"] if report.chosen_because else []
-        lines += [f"gains: {source}" for source in sources if source not in report.chosen_because]
+    lines += [f"checked by {report.where}"] if report.kept and report.where else []
     return [("rewrites" if index == 0 else "", line) for index, line in enumerate(lines)]
 
 

@@ -62,7 +62,7 @@ def _locate(path: Path, location: str, tensor: str) -> Path:
     if not file.is_file():
         raise ModelError(
             f"{path} needs its external data file {location!r} (for tensor {tensor!r}), "
-            f"which is {'not a file' if file.exists() else 'missing'} in {path.parent}.",
+            f"which is {'not a file' if file.exists() else 'missing'} in the folder {path.parent.absolute()}.",
             hint=_TOGETHER,
         )
     return file

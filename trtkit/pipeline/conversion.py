@@ -21,9 +21,17 @@ from trtkit.backends.base import BuildOptions, Capabilities
 from trtkit.backends.executing import Known
 from trtkit.backends.probing import choose
 from trtkit.errors import BackendUnavailableError, BuildError, PlanError, RunError, UsageError
-from trtkit.pipeline.existing import is_own_source, onnx_name, plan_label, refuse_foreign, refuse_own_source, reusable
+from trtkit.pipeline.existing import (
+    is_own_source,
+    onnx_name,
+    own_onnx,
+    plan_label,
+    refuse_foreign,
+    refuse_own_source,
+    reusable,
+)
 from trtkit.pipeline.listener import Listener, Silence
-from trtkit.pipeline.quantization import Quantization, lower_quantized
+from trtkit.pipeline.quantization import Quantization, check_thresholds, lower_quantized
 from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult, check_limits
 from trtkit.pipeline.rewriting import Rewriting, check_asked, check_replayed, replaying, rewritten, target_of
 from trtkit.pipeline.table_kept import note_replaced, older_table, table_path
@@ -93,7 +101,9 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
         publish(folder, request.output, last=manifest_path(plan).name)
         validation_path(plan).unlink(missing_ok=True)  # it spoke of the plan that was replaced
     if replaced:
-        listener.note(f"replaced {plan}, which was made from another source, with other options or by other code")
+        listener.note(
+            f"replaced {plan}, which was damaged, or made from another source, with other options or by other code"
+        )
     note_replaced(table, older, listener)
     onnx = manifest.onnx.moved_to(request.output / manifest.onnx.path.name)
     return ConvertResult(plan, replace(manifest, onnx=onnx), False, why, time.perf_counter() - started)
@@ -106,12 +116,14 @@ def _check(request: ConvertRequest) -> None:
             hint="Choose one of these.",
         )
     check_limits(request.tolerance, request.agreement)
-    check_asked(request.rewrite or "safe")
+    check_asked("safe" if request.rewrite is None else request.rewrite)
     if request.fp16_io and request.precision != "fp16":
         raise UsageError(
             f"--fp16-io makes inputs and outputs of an fp16 plan float16; the precision is {request.precision}.",
             hint="Add --precision fp16, or leave --fp16-io out.",
         )
+    if request.precision in QUANTIZED and request.source.definition is not None:
+        check_thresholds(request.quantization, request.precision)
     if request.quantization is not None and request.precision not in QUANTIZED:
         raise UsageError(
             f"Calibration data and tables go with int8 and fp8; the precision is {request.precision}.",
@@ -155,7 +167,7 @@ def _rewritten(
         exported = rewritten(exported, how, options.profile, scratch, listener, known)
         check_replayed(made_behind, exported)
         return exported
-    how = Rewriting(request.rewrite or "safe", target, request.precision)
+    how = Rewriting("safe" if request.rewrite is None else request.rewrite, target, request.precision)
     if how.asked == "auto":
         how = tuned(exported, how, can, options.profile, scratch, request.rewrite_seconds, listener)
     return rewritten(exported, how, options.profile, scratch, listener, known)
@@ -174,6 +186,8 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         options = _options(request, resolve_profile(io.specs(exported.model)[0], request.batch, request.shapes), can)
         if can.suffix == ".plan":  # ONNX Runtime settles ranks anew at each run
             exported = settle(exported, options.profile)
+        if request.precision in QUANTIZED and exported.source.precision not in QUANTIZED:
+            check_thresholds(request.quantization, request.precision)
         scratch = plan.parent / "reference"
         scratch.mkdir()
     with _timed("rewrite", timings):
@@ -184,6 +198,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         in_branches, report_of_rewrites = names_in_branches(exported.model), exported.rewrites
         made = _lower(request, exported, plan.with_name(onnx_name(request)), scratch, listener)
         refuse_own_source(request, made.onnx)
+        made = own_onnx(made, request.output, plan.name, listener)
         del exported  # the weights leave this process before the builder needs the memory
     with _timed("build", timings):
         listener.stage(f"Building with {can.family} {can.version}")

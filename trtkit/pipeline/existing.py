@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
+from trtkit.artifacts.exported import CastModel
 from trtkit.artifacts.files import read_json
 from trtkit.artifacts.model import OnnxModel
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.errors import PlanError, UsageError
+from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.request import QUANTIZED, ConvertRequest
 from trtkit.stages.cast import numbers_of
 from trtkit.stages.quantize import quantized_name
 
-__all__ = ["is_own_source", "onnx_name", "plan_label", "refuse_foreign", "refuse_own_source", "reusable"]
+__all__ = ["is_own_source", "onnx_name", "own_onnx", "plan_label", "refuse_foreign", "refuse_own_source", "reusable"]
 
 
 def plan_label(request: ConvertRequest) -> str:
@@ -39,6 +42,39 @@ def reusable(plan: Path, key: str) -> PlanManifest | None:
         onnx = manifest.onnx
         if manifest.key == key and onnx.path.exists() and io.sha256_of(onnx.path) == onnx.sha256:
             return manifest
+    return None
+
+
+def own_onnx(made: CastModel, output: Path, plan: str, listener: Listener) -> CastModel:
+    """Give the ONNX of a plan a name of its own where the usual one is taken by another plan's, with other bytes.
+
+    Args:
+        made: written, not yet in ``output``.
+        output: the folder that it will be moved to.
+        plan: file name of the plan that is built from it.
+        listener: is told of another name.
+    """
+    usual, data = made.onnx.path, made.onnx.path.with_name(f"{made.onnx.path.name}.data")
+    owner = _owner(output, usual.name, made.onnx.sha256, plan)
+    if owner is None or data.exists():  # a file that names its data file cannot go by another name
+        return made
+    path = usual.with_name(f"{Path(plan).stem}.built-from.onnx")
+    usual.replace(path)
+    listener.note(f"{usual.name} in {output.absolute()} belongs to {owner}; the ONNX of this plan is {path.name}")
+    reference = path if made.reference == usual else made.reference
+    return replace(made, onnx=made.onnx.moved_to(path), reference=reference)
+
+
+def _owner(folder: Path, name: str, sha256: str, plan: str) -> str | None:
+    """Another plan that was built from the file of this name, which holds other bytes than ``sha256``."""
+    for manifest in sorted(folder.glob(f"{name.split('.')[0]}.*.json")):
+        with contextlib.suppress(PlanError):
+            found = read_json(manifest)
+            onnx, file = found.get("onnx"), found.get("file")
+            if not isinstance(onnx, dict) or onnx.get("path") != name or file in (None, plan):
+                continue
+            if onnx.get("sha256") != sha256 and (folder / str(file)).exists() and (folder / name).exists():
+                return str(file)
     return None
 
 

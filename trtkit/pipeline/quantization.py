@@ -23,7 +23,7 @@ from trtkit.stages.quantize import quantize
 if TYPE_CHECKING:
     from trtkit.graph.placement import Placement
 
-__all__ = ["Quantization", "checkpoint_path", "lower_quantized", "placed"]
+__all__ = ["Quantization", "check_thresholds", "checkpoint_path", "lower_quantized", "placed"]
 
 
 _SETTINGS = ("method", "holdout", "batch", "seed", "search_samples", "search_seconds")
@@ -109,6 +109,19 @@ def placed(exported: ExportedModel, how: Quantization, dtype: str) -> Placement:
     return place(exported.model, replace(recipe, exclude=(*recipe.exclude, *how.exclude)), quant_type(dtype))
 
 
+def check_thresholds(how: Quantization | None, precision: str) -> None:
+    """Refuse to quantize a float model from nothing.
+
+    Raises:
+        UsageError: there is neither a table nor data.
+    """
+    if how is None or (how.table is None and how.data is None):
+        raise UsageError(
+            f"--precision {precision} needs thresholds: a calibration table, or data to calibrate with.",
+            hint="Give --calibration MODEL.calibration.json, --data FOLDER, or --synthetic 64 (labelled so).",
+        )
+
+
 def lower_quantized(
     exported: ExportedModel,
     path: Path,
@@ -127,11 +140,7 @@ def lower_quantized(
     """
     from trtkit.graph import io
 
-    if how.table is None and how.data is None:
-        raise UsageError(
-            f"--precision {precision} needs thresholds: a calibration table, or data to calibrate with.",
-            hint="Give --calibration MODEL.calibration.json, --data FOLDER, or --synthetic 64 (labelled so).",
-        )
+    check_thresholds(how, precision)
     name = exported.source.name
     fp32 = io.save(exported.model, scratch / f"{name}.fp32.onnx", name=name, precision="fp32")
     reference = exported.original if exported.original and exported.loadable else fp32.path

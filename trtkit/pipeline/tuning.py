@@ -70,9 +70,9 @@ def tuned(
     folder.mkdir(parents=True)
     cache = None if anew else PlanCache(cache_folder())
     here = ground(place) if ground else MeasuringGround(exported, place, folder, cache, seconds, listener)
-    listener.stage(f"Measuring rewrites with {place.text}")
+    listener.stage(f"Choosing the fastest rewrites for {place.text}")
     candidates = [name for name, item in ALL.items() if not item.changes_interface]
-    found = search(here, safe(how.target), candidates, lambda what: listener.stage(f"Measuring {what}"))
+    found = search(here, safe(how.target), candidates, lambda what: listener.stage(f"Comparing {what}"))
     if not found.finished:
         listener.note(f"the time for measuring rewrites was up after {seconds:g} s; --rewrite-time gives it more")
     return replace(how, names=found.names, because=_because(here, place, found), gains=_entries(found, place))
