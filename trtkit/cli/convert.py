@@ -120,7 +120,12 @@ def convert(
     Exit codes: 0 done, 2 wrong use, 3 no family, 4 model, 5 calibration,
     6 build, 7 plan, 8 execution, 9 the validation or a --require says no.
     """
+    from trtkit.backends.probing import looking
     from trtkit.backends.registry import check_family
+
+    family, precision = family.lower(), precision.lower()
+    check_family(family)
+    context.with_resource(looking(family))  # what is imported now takes as long as the look
     from trtkit.cli.console import Screen, out, show_objections
     from trtkit.cli.conversion_screen import objections, shown
     from trtkit.pipeline import ConvertRequest
@@ -128,8 +133,6 @@ def convert(
     from trtkit.pipeline.quantization import Quantization
     from trtkit.stages.export import SourceRequest
 
-    family, precision = family.lower(), precision.lower()
-    check_family(family)
     _check_share(require_int8, precision)
     if rewrite != "auto":
         quantize.refuse_alone(context, ("rewrite_time",), "--rewrite auto")

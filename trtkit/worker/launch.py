@@ -11,7 +11,7 @@ from trtkit.worker.answer import WorkerResult
 from trtkit.worker.process import Worker
 from trtkit.worker.protocol import Log, Message, Progress
 
-__all__ = ["run"]
+__all__ = ["answer_of", "run"]
 
 
 def run(
@@ -41,14 +41,21 @@ def run(
         KeyboardInterrupt: passed on after the worker is gone.
     """
     with Worker(function, arguments, what=what, died=died, env=env) as process:
-        if timeout_s is not None:
-            process.expire(timeout_s)
-        while True:
-            try:
-                _, event = process.inbox.get(timeout=0.5)  # in slices: an endless wait takes no Ctrl-C on Windows
-            except queue.Empty:
-                continue
-            if event is None:
-                return process.answer()
-            if on_event is not None and not isinstance(event, Message):
-                on_event(event)
+        return answer_of(process, timeout_s=timeout_s, on_event=on_event)
+
+
+def answer_of(
+    process: Worker, *, timeout_s: float | None = None, on_event: Callable[[Progress | Log], None] | None = None
+) -> WorkerResult:
+    """Wait for the answer of a worker that was started before; see :func:`run`."""
+    if timeout_s is not None:
+        process.expire(timeout_s)
+    while True:
+        try:
+            _, event = process.inbox.get(timeout=0.5)  # in slices: an endless wait takes no Ctrl-C on Windows
+        except queue.Empty:
+            continue
+        if event is None:
+            return process.answer()
+        if on_event is not None and not isinstance(event, Message):
+            on_event(event)
