@@ -13,8 +13,8 @@ from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.artifacts.samples import SamplePlan
 from trtkit.environment import cpu_name
 from trtkit.errors import BackendUnavailableError, RunError
-from trtkit.graph.rewrites.equality import difference, judge
-from trtkit.graph.rewrites.uint8_nhwc_input import channel_axis, normalized
+from trtkit.graph.equality import difference, judge
+from trtkit.graph.pixels import channel_axis, normalized
 from trtkit.worker.protocol import Reporter
 
 __all__ = ["check"]
@@ -62,7 +62,7 @@ def check(
     Returns:
         ``own`` (what the optimizations moved; ``None`` if not finite, or if nobody needed to know), ``cases``,
         ``where``, and ``checks``: for each rewritten model that ran ``difference``, ``limit`` and ``reason``, as in
-        :class:`~trtkit.graph.rewrites.equality.Equality`.
+        :class:`~trtkit.graph.equality.Equality`.
 
     Raises:
         RunError: the source does not run.

@@ -9,8 +9,9 @@ from onnx import TensorProto
 from tests.graph.rewrites.oracle import applied, net, node, normal, ops, relative_l2, run
 from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.graph.io import specs
+from trtkit.graph.pixels import normalized
 from trtkit.graph.rewrites import ALL, apply_all, safe
-from trtkit.graph.rewrites.uint8_nhwc_input import Uint8NhwcInput, normalized
+from trtkit.graph.rewrites.uint8_nhwc_input import Uint8NhwcInput
 
 IMAGENET = Preprocessing(32, (16, 16), "RGB", (124.0, 116.0, 104.0), (58.0, 57.0, 57.0), scale=0.5)
 

@@ -13,21 +13,16 @@ keep the order that the model takes them in. An input that is channels last alre
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
 from trtkit.artifacts.preprocessing import Preprocessing
-from trtkit.graph.known_values import Shape
+from trtkit.graph.pixels import channel_axis, mean_and_factor
 from trtkit.graph.rewrites.base import Edit, Rewrite
 from trtkit.graph.rewrites.view import GraphView
 
-__all__ = ["Uint8NhwcInput", "channel_axis", "normalized"]
-
-_CHANNELS = (1, 3)
+__all__ = ["Uint8NhwcInput"]
 
 
 class Uint8NhwcInput(Rewrite):
@@ -72,33 +67,9 @@ class Uint8NhwcInput(Rewrite):
             x = edit.add("Transpose", [x], "transpose", perm=[0, 3, 1, 2])
         if self.preprocessing is None:
             return x
-        mean, factor = _numbers(self.preprocessing, channels)
+        mean, factor = mean_and_factor(self.preprocessing, channels)
         shape = (channels, 1, 1) if axis == 1 else (channels,)
         dtype = helper.tensor_dtype_to_np_dtype(kind)
         stem = f"{edit.anchor.name}/{self.name}"
         x = edit.add("Sub", [x, edit.tensor(f"{stem}/mean", mean.reshape(shape).astype(dtype))], "centred")
         return edit.add("Mul", [x, edit.tensor(f"{stem}/factor", factor.reshape(shape).astype(dtype))], "scaled")
-
-
-def channel_axis(shape: Shape | None) -> int | None:
-    """The axis of an image's channels: 1 or 3; ``None`` if it is no image."""
-    if shape is None or len(shape) != 4:
-        return None
-    return next((axis for axis in (1, 3) if shape[axis] in _CHANNELS), None)
-
-
-def normalized(pixels: npt.NDArray[Any], axis: int, preprocessing: Preprocessing | None) -> npt.NDArray[np.float32]:
-    """What the source model takes for uint8 pixels N×H×W×C; ``axis`` is where it has its channels."""
-    values = pixels.astype(np.float64)
-    if preprocessing is not None:
-        mean, factor = _numbers(preprocessing, pixels.shape[3])
-        values = (values - mean) * factor
-    return (values.transpose(0, 3, 1, 2) if axis == 1 else values).astype(np.float32)
-
-
-def _numbers(preprocessing: Preprocessing, channels: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and s/std a channel; a single channel takes the averages."""
-    mean, std = np.array(preprocessing.mean, np.float64), np.array(preprocessing.std, np.float64)
-    if channels == 1:
-        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
-    return mean, preprocessing.scale / std

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtkit.graph.rewrites.equality import difference, judge
+from trtkit.graph.equality import difference, judge
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.standard_normal((4, 6)).astype(np.float32)
