@@ -15,7 +15,7 @@ from trtkit.ranks.link import Link
 __all__ = ["Carrier"]
 
 _BEAT_S = 0.5
-_AWAKE_S, _ASLEEP_S = 0.002, 0.01  # how long the thread listens at a time: after a message, and after a silence
+_AWAKE_S, _ASLEEP_S = 0.002, 0.02  # how long the thread listens at a time: after a message, and after a silence
 _DROWSY_S = 0.1
 
 
