@@ -138,6 +138,20 @@ def test_a_study_of_two_thousand_runs_renders_in_five_seconds(tmp_path: Path) ->
     study = made_up_study(models, batches=tuple(2**n for n in range(9)), modes=modes)
     assert sum(cell.run is not None for cell in study.cells) > 2000
     render(made_up_study(("googlenet",), ("fp32",), (1, 8), devices=("cuda:0",)))  # imports, fonts
+    slowness = max(1.0, _yardstick_s() / _USUAL_S)
     started = time.process_time()  # of this process, because the machine may be shared
     write_report(study, tmp_path)
-    assert time.process_time() - started <= 5.0
+    took = time.process_time() - started
+    slowness = max(slowness, _yardstick_s() / _USUAL_S)
+    assert took <= 5.0 * slowness, f"on a machine {slowness:.2f} times as slow as the usual one"
+
+
+_USUAL_S = 0.27
+"""What the yardstick takes on two shared cores of 2.6 GHz at their usual speed, which drops by a third at times."""
+
+
+def _yardstick_s() -> float:
+    """Processor time of plain Python work that has nothing to do with the page."""
+    started = time.process_time()
+    sum(index * index % 7 for index in range(3_000_000))
+    return time.process_time() - started
