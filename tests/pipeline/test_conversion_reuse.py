@@ -204,3 +204,7 @@ def test_the_onnx_of_another_plan_is_left_to_it(tmp_path: Path) -> None:
         assert io.sha256_of(done.manifest.onnx.path) == done.manifest.onnx.sha256
     assert validate_plan(first.plan).status == "not_judged"
     assert convert(asked(source, folder, family="null", rewrite="lrn_band")).reused
+    first.plan.unlink()
+    third = convert(asked(source, folder, family="null", rewrite="lrn_band", force=True))
+    assert third.manifest.onnx.path.name == first.manifest.onnx.path.name, "nobody else has it any more"
+    assert not second.manifest.onnx.path.exists() and everything(folder) >= {third.plan.name}

@@ -126,9 +126,8 @@ class RewriteReport:
             who = "together they differ" if len(self.kept) > 1 else "the result differs"
             lines.append(f"{who} by {difference:.1e} from the source (limit {limit:.1e})")
         else:
-            lines += [
-                f"{i.name}: differs by {i.difference:.1e} (limit {i.limit:.1e})" for i in self.kept if i.difference
-            ]
+            checked = [item for item in self.kept if item.difference is not None]
+            lines += [f"{item.name}: differs by {item.difference:.1e} (limit {item.limit:.1e})" for item in checked]
         return (*lines, *([chosen] if self.chosen_because else []))
 
     @property

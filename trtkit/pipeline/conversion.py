@@ -25,6 +25,7 @@ from trtkit.pipeline.existing import (
     is_own_source,
     onnx_name,
     own_onnx,
+    own_onnx_name,
     plan_label,
     refuse_foreign,
     refuse_own_source,
@@ -100,6 +101,8 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
         manifest = _convert(request, can, folder / plan.name, key, listener)
         publish(folder, request.output, last=manifest_path(plan).name)
         validation_path(plan).unlink(missing_ok=True)  # it spoke of the plan that was replaced
+        if manifest.onnx.path.name != own_onnx_name(plan.name):
+            (request.output / own_onnx_name(plan.name)).unlink(missing_ok=True)  # the replaced plan's
     if replaced:
         listener.note(
             f"replaced {plan}, which was damaged, or made from another source, with other options or by other code"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from trtkit.artifacts.exported import CastModel
 from trtkit.artifacts.files import read_json
@@ -16,7 +18,18 @@ from trtkit.pipeline.request import QUANTIZED, ConvertRequest
 from trtkit.stages.cast import numbers_of
 from trtkit.stages.quantize import quantized_name
 
-__all__ = ["is_own_source", "onnx_name", "own_onnx", "plan_label", "refuse_foreign", "refuse_own_source", "reusable"]
+__all__ = [
+    "is_own_source",
+    "onnx_name",
+    "own_onnx",
+    "own_onnx_name",
+    "plan_label",
+    "refuse_foreign",
+    "refuse_own_source",
+    "reusable",
+]
+
+_MANIFESTS = ("*.plan.json", "*.onnx.json")  # as manifest_path names them
 
 
 def plan_label(request: ConvertRequest) -> str:
@@ -55,27 +68,42 @@ def own_onnx(made: CastModel, output: Path, plan: str, listener: Listener) -> Ca
         listener: is told of another name.
     """
     usual, data = made.onnx.path, made.onnx.path.with_name(f"{made.onnx.path.name}.data")
-    owner = _owner(output, usual.name, made.onnx.sha256, plan)
+    owner = _owner(output / usual.name, made.onnx.sha256, plan)
     if owner is None or data.exists():  # a file that names its data file cannot go by another name
         return made
-    path = usual.with_name(f"{Path(plan).stem}.built-from.onnx")
+    path = usual.with_name(own_onnx_name(plan))
     usual.replace(path)
     listener.note(f"{usual.name} in {output.absolute()} belongs to {owner}; the ONNX of this plan is {path.name}")
     reference = path if made.reference == usual else made.reference
     return replace(made, onnx=made.onnx.moved_to(path), reference=reference)
 
 
-def _owner(folder: Path, name: str, sha256: str, plan: str) -> str | None:
-    """Another plan that was built from the file of this name, which holds other bytes than ``sha256``."""
-    for manifest in sorted(folder.glob(f"{name.split('.')[0]}.*.json")):
-        with contextlib.suppress(PlanError):
-            found = read_json(manifest)
-            onnx, file = found.get("onnx"), found.get("file")
-            if not isinstance(onnx, dict) or onnx.get("path") != name or file in (None, plan):
-                continue
-            if onnx.get("sha256") != sha256 and (folder / str(file)).exists() and (folder / name).exists():
-                return str(file)
+def own_onnx_name(plan: str) -> str:
+    """File name of a plan's ONNX where the usual one is another plan's."""
+    return f"{Path(plan).stem}.built-from.onnx"
+
+
+def _owner(onnx: Path, sha256: str, plan: str) -> str | None:
+    """Another plan that was built from ``onnx``, where that holds other bytes than ``sha256``."""
+    for found in _manifests_of(onnx):
+        file = found.get("file")
+        if file not in (None, plan) and found["onnx"].get("sha256") != sha256 and (onnx.parent / str(file)).exists():
+            return str(file)
     return None
+
+
+def _manifests_of(onnx: Path) -> Iterator[dict[str, Any]]:
+    """The manifests beside an ONNX file that is there, of the plans that were built from it."""
+    beside = [path for pattern in _MANIFESTS for path in onnx.parent.glob(pattern)] if onnx.exists() else []
+    for path in sorted(beside):
+        with contextlib.suppress(PlanError):
+            found = read_json(path)
+            if (
+                isinstance(found, dict)
+                and isinstance(found.get("onnx"), dict)
+                and found["onnx"].get("path") == onnx.name
+            ):
+                yield found
 
 
 def is_own_source(request: ConvertRequest) -> bool:
@@ -117,10 +145,8 @@ def refuse_foreign(plan: Path, onnx: Path, name: str) -> None:
     """
     if not onnx.exists() or (onnx.parent / f"{name}.calibration.json").exists():
         return
-    for manifest in onnx.parent.glob(f"{name}.*.json"):
-        with contextlib.suppress(PlanError):
-            if read_json(manifest).get("onnx", {}).get("path") == onnx.name:
-                return
+    if any(True for _ in _manifests_of(onnx)):
+        return
     beside = manifest_path(plan)
     if plan.exists():
         state = "cannot be read" if beside.exists() else "is missing"
