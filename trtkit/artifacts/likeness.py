@@ -55,12 +55,15 @@ def key_text(key: Key) -> str:
     return f"{model} {precision.upper()}, batch {batch:,}, {mode}{f', {device}' if device else ''}"
 
 
-def unlike(first: Run, second: Run, *, unknown_agrees: bool = False) -> tuple[str, ...]:
+def unlike(
+    first: Run, second: Run, *, unknown_agrees: bool = False, called: tuple[str, str] = ("The first", "The second")
+) -> tuple[str, ...]:
     """Why two runs of one key must not be compared, sentences; empty if they may.
 
     Args:
         first, second: the runs.
         unknown_agrees: whether a precision that only one side could observe is let through: not every family tells it.
+        called: the two, at the beginning of a sentence.
     """
     reasons = []
     for name, of in _MUST_AGREE:
@@ -69,10 +72,10 @@ def unlike(first: Run, second: Run, *, unknown_agrees: bool = False) -> tuple[st
             continue
         if before != after:
             reasons.append(f"{name[0].upper()}{name[1:]} differs: {shown(before)} and {shown(after)}.")
-    for which, run in (("first", first), ("second", second)):
+    for name, run in zip(called, (first, second), strict=True):
         if not run.verdict.valid:
             found = ", ".join(finding.id for finding in run.verdict.reasons)
-            reasons.append(f"The {which} is INVALID: {found}.")
+            reasons.append(f"{name} is INVALID: {found}.")
     return tuple(reasons)
 
 

@@ -103,10 +103,7 @@ def _keyed(study: Study) -> dict[Key, list[Cell]]:
 def _unlike(cell: Cell, there: Cell) -> tuple[str, ...]:
     if cell.run is None or there.run is None:
         return ("There is no measurement.",)
-    reasons = unlike(cell.run, there.run, unknown_agrees=True)
-    named = (("The first is INVALID", "The run here is INVALID"), ("The second is INVALID", "The other is INVALID"))
-    for name, better in named:
-        reasons = tuple(reason.replace(name, better) for reason in reasons)
+    reasons = unlike(cell.run, there.run, unknown_agrees=True, called=("The run here", "The other"))
     if not reasons and (cell.images_per_s is None or there.images_per_s is None):
         return ("One of the two has too few samples for a throughput.",)
     return reasons
