@@ -17,7 +17,7 @@ from tests.measurement.scripted import Clock
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.model import TensorSpec
-from trtkit.backends import bench_setup
+from trtkit.backends import bench_inputs, bench_setup
 from trtkit.backends.null_timed import NullScript, NullTimed
 from trtkit.errors import RunError, UsageError
 
@@ -74,10 +74,28 @@ def test_types_are_the_runners() -> None:
     assert {name: str(array.dtype) for name, array in made.items()} == {"x": "float16", "i": "int64", "u": "uint8"}
 
 
+def test_a_large_batch_repeats_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_inputs, "_DRAWN_BYTES", 3 * 3 * 4 * 4 * 4 + 1)  # three images
+    first, second = (made["x"] for made in bench_setup.input_sets((IMAGE,), shaped(5, buffers=2), 1.0, None, CPU))
+    assert first.shape == second.shape == (5, 3, 4, 4)
+    np.testing.assert_array_equal(first[[3, 4]], first[[0, 1]])
+    np.testing.assert_array_equal(second, first[[2, 0, 1, 2, 0]])
+    assert len({row.tobytes() for row in first}) == 3
+    assert first.flags.c_contiguous
+
+
+def test_an_input_without_axes_gets_a_number() -> None:
+    specs = (IMAGE, TensorSpec("scale", "float32", ()))
+    chosen = settings(2, shapes={"x": (2, 3, 4, 4), "scale": ()}, buffers=3)
+    made = bench_setup.input_sets(specs, chosen, 1.0, None, CPU)
+    assert [entry["scale"].shape for entry in made] == [()] * 3
+    assert [entry["x"].shape for entry in made] == [(2, 3, 4, 4)] * 3
+
+
 @pytest.mark.parametrize(("batch", "expected"), [(1, 8), (10, 6), (100, 1)])
 def test_sets_exceed_four_caches_or_are_eight(batch: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     image = 3 * 4 * 4 * 4
-    monkeypatch.setattr(bench_setup, "_last_cache_bytes", lambda: 15 * image)  # four of them: 60 images
+    monkeypatch.setattr(bench_inputs, "_last_cache_bytes", lambda: 15 * image)  # four of them: 60 images
     assert len(bench_setup.input_sets((IMAGE,), shaped(batch), 1.0, None, CPU)) == expected
 
 

@@ -33,6 +33,14 @@ def noisy(report: Reporter, *, lines: int) -> str:
     return "answered"
 
 
+def asks_polygraphy_for_tensors(report: Reporter) -> dict[str, bool]:
+    import numpy as np
+    from polygraphy import util
+
+    known = util.array.is_torch(np.zeros(1, np.float32))
+    return {"is_torch": bool(known), "loaded": "torch" in sys.modules}
+
+
 def refuse(report: Reporter) -> None:
     raise ModelError("node 'a' is bad", hint="Mend it.", log=("vendor said no",))
 

@@ -52,6 +52,29 @@ def test_progress_and_log_events_arrive_in_order() -> None:
     assert result.log == ("the vendor warns",)
 
 
+def test_workers_do_without_torch(tmp_path: Path) -> None:
+    """A PyTorch that is installed is not imported to ask whether an array is a tensor."""
+    (tmp_path / "torch.py").write_text("Tensor = bytes\n__version__ = '9.9'\n")
+    info = tmp_path / "torch-9.9.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    there = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from polygraphy import util; util.array.is_torch(1); import sys; print('torch' in sys.modules)",
+        ],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert there.stdout.strip() == "True"  # outside of a worker Polygraphy does import it
+    result = worker.run(f"{JOBS}:asks_polygraphy_for_tensors", {}, what="asking Polygraphy", env={"PYTHONPATH": path})
+    assert result.value == {"is_torch": False, "loaded": False}
+
+
 def test_vendor_prints_do_not_break_the_protocol_and_end_in_the_log() -> None:
     result = run("noisy", lines=5000)
     assert result.value == "answered"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,16 +14,13 @@ from trtkit import metrics
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.model import TensorSpec
-from trtkit.artifacts.samples import SampleCase, SamplePlan
 from trtkit.backends.base import LoadOptions, Runner
+from trtkit.backends.bench_inputs import input_sets
 from trtkit.backends.timing import Timed
 from trtkit.errors import RunError, UsageError
 
 __all__ = ["check_outputs", "input_sets", "load_options", "pin", "with_shapes"]
 
-_MOST_SETS = 8
-_CACHES = 4  # sets in rotation exceed this many times the last cache, or are _MOST_SETS
-_GPU_CACHE_BYTES = 64 << 20  # more than any but the newest have; a family that knows better takes fewer of the sets
 _WHOLE_CHECK_BYTES = 64 << 20  # inputs up to this size are checked whole
 _ROWS_AT_AN_END = 2
 
@@ -90,41 +86,6 @@ def with_shapes(inputs: Sequence[TensorSpec], settings: BenchSettings) -> BenchS
             hint="Give the batch that the model is fixed to, or convert it with a dynamic batch.",
         )
     return replace(settings, shapes=shapes)
-
-
-def input_sets(
-    inputs: Sequence[TensorSpec], settings: BenchSettings, std: float, data: Path | None, device: Device
-) -> list[dict[str, np.ndarray]]:
-    """The input sets that are rotated: seeded and random, or consecutive samples of a file, from its start again.
-
-    Without ``settings.buffers`` there are as many as exceed four times the last cache, at most 8, so that inputs are
-    read from memory, as in production.
-
-    Args:
-        inputs: of the runner; its types are what is made.
-        settings: batch, shapes, buffers and seed.
-        std: standard deviation of synthetic floating-point inputs.
-        data: .npz with an array for each input, or .npy for a single one; samples along axis 0.
-        device: where it will run.
-
-    Raises:
-        UsageError: the data does not fit the inputs.
-    """
-    size = sum(math.prod(settings.shapes[spec.name]) * np.dtype(spec.dtype).itemsize for spec in inputs)
-    cache = _GPU_CACHE_BYTES if device.kind == "cuda" else _last_cache_bytes()
-    count = settings.buffers or min(max(math.ceil(_CACHES * cache / max(size, 1)), 1), _MOST_SETS)
-    if data is None:
-        cases = tuple(SampleCase(f"set {index}", dict(settings.shapes)) for index in range(count))
-        plan = SamplePlan(settings.seed, tuple(inputs), std, cases)
-        return [plan.feeds(case) for case in cases]
-    samples = _read(data, inputs)
-    return [
-        {
-            spec.name: _rows(samples[spec.name], index * settings.batch, settings.shapes[spec.name], spec, data)
-            for spec in inputs
-        }
-        for index in range(count)
-    ]
 
 
 def check_outputs(
@@ -205,40 +166,3 @@ def _rows_to_check(
     if few or fixed or not by_image:
         return None
     return [*range(_ROWS_AT_AN_END), *range(batch - _ROWS_AT_AN_END, batch)]
-
-
-def _read(data: Path, inputs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
-    try:
-        loaded = np.load(data)
-        arrays = {inputs[0].name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{data.name} cannot be read as NumPy data: {error}.", hint="Give a .npz or .npy file."
-        ) from error
-    missing = [spec.name for spec in inputs if spec.name not in arrays]
-    if missing:
-        raise UsageError(
-            f"{data.name} has no array for input {', '.join(missing)}; it has {', '.join(arrays)}.",
-            hint="Save one array for each input, under its name.",
-        )
-    return arrays
-
-
-def _rows(samples: np.ndarray, start: int, shape: tuple[int, ...], spec: TensorSpec, data: Path) -> np.ndarray:
-    if samples.shape[1:] != shape[1:] or not len(samples):
-        raise UsageError(
-            f"{data.name} has samples of shape {samples.shape[1:]}; input {spec.name} takes {shape[1:]}.",
-            hint="Prepare the data in the shape of the input.",
-        )
-    picked: np.ndarray = samples[np.arange(start, start + shape[0]) % len(samples)].astype(spec.dtype, copy=False)
-    return picked
-
-
-def _last_cache_bytes() -> int:
-    """The largest cache of processor 0 in bytes; 32 MiB where the system does not tell."""
-    sizes = []
-    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        text = file.read_text().strip()
-        if text.endswith("K") and text[:-1].isdigit():
-            sizes.append(int(text[:-1]) << 10)
-    return max(sizes, default=32 << 20)

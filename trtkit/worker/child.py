@@ -25,6 +25,20 @@ from trtkit.worker.protocol import decode, encode
 __all__ = ["main"]
 
 
+class _WithoutTorch:
+    """Lets no module of this process import PyTorch.
+
+    Polygraphy imports it, where it is installed, to ask whether an array is one of its tensors: three seconds of every
+    worker. A blocked entry in ``sys.modules`` would not do: ONNX Runtime takes one as a sign that PyTorch has loaded
+    the CUDA libraries.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """See :meth:`importlib.abc.MetaPathFinder.find_spec`."""
+        if name == "torch":
+            raise ModuleNotFoundError("trtkit's workers do without torch", name=name)
+
+
 class _Channel:
     """Writes messages to the parent; the :class:`~trtkit.worker.protocol.Reporter` that jobs are given."""
 
@@ -108,6 +122,7 @@ def main() -> int:
     """Serve one request; the exit code only says whether an answer was given."""
     channel = _Channel(_take_over_stdout())
     faulthandler.enable()
+    sys.meta_path.insert(0, _WithoutTorch())
     request = decode(sys.stdin.buffer.readline())
     _listen(channel.inbox)
     started = time.perf_counter()
