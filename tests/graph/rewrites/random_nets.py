@@ -61,6 +61,9 @@ class Writer:
             self.conv(stride=2)
         elif kind == "groups" and c % 2 == 0:
             self.conv(group=2, outputs=8)
+        elif kind == "wide groups":
+            self.conv(kernel=1, outputs=16)
+            self.conv(group=2, outputs=8)
         elif kind == "norm":
             numbers = [self.normal(c), self.normal(c), self.normal(c), self.stored(self.rng.uniform(0.5, 2, c))]
             self.name = self.put("BatchNormalization", [x, *numbers])
@@ -115,8 +118,9 @@ class Writer:
         return (self.name,)
 
 
-BLOCKS = tuple(
-    "conv strided groups norm arithmetic lrn pool pad idle swish turned parallel residual dead computed relu".split(" ")  # noqa: SIM905
+BLOCKS = (
+    *("conv", "strided", "groups", "wide groups", "norm", "arithmetic", "lrn", "pool", "pad"),
+    *("idle", "swish", "turned", "parallel", "residual", "dead", "computed", "relu"),
 )
 
 

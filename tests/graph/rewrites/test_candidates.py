@@ -1,4 +1,4 @@
-"""Rewrites that help here and hurt there: the first FC as a convolution, merged 1×1 convolutions, split groups."""
+"""Rewrites that help here and hurt there: the first FC as a convolution, merged 1×1 ones, groups split or joined."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.graph.rewrites.oracle import applied, net, node, normal, ops
-from trtkit.graph.rewrites import ALL, SAFE, made_by
+from trtkit.graph.rewrites import ALL, SAFE, apply_all, made_by, safe
+from trtkit.graph.rewrites.join_groups import joined
 
-FC, MERGE, SPLIT = ALL["fc_as_conv"], ALL["merge_parallel_1x1"], ALL["split_groups"]
+FC, MERGE, SPLIT, JOIN = (ALL[name] for name in ("fc_as_conv", "merge_parallel_1x1", "split_groups", "join_groups"))
 
 
 def classifier(*, flat=None, bias=(5,), shape=("N", 3, 4, 2), weights=None, **attributes):
@@ -95,5 +96,50 @@ def test_depthwise_convolutions_stay():
     assert not SPLIT.apply(net([conv], {"x": ("N", 8, 5, 5)}, {"w": normal(8, 1, 3, 3)})).modified
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    channels=st.integers(8, 12),
+    outputs=st.integers(1, 5),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 2),
+    bias=st.booleans(),
+    opset=st.sampled_from([11, 17]),
+)
+def test_two_groups_become_one(channels, outputs, kernel, stride, bias, opset):
+    weights = {"w": normal(2 * outputs, channels, *kernel, scale=0.1)} | ({"b": normal(2 * outputs)} if bias else {})
+    window = {"pads": [kernel[0] - 1, 0, 0, kernel[1] - 1], "strides": [stride, stride]}
+    conv = node("Conv", ["x", *weights], "y", "conv2", group=2, **window)
+    result = applied(JOIN, net([conv], {"x": ("N", 2 * channels, 5, 6)}, weights, opset=opset))
+    (made,) = result.model.graph.node
+    assert (made.name, made_by(made), "group" in {item.name for item in made.attribute}) == ("conv2", None, False)
+    stored = {item.name: list(item.dims) for item in result.model.graph.initializer}
+    assert stored.pop("w/join_groups") == [2 * outputs, 2 * channels, *kernel] and set(stored) == {*weights} - {"w"}
+
+
+def test_joined_by_hand():
+    got = joined(np.float32([[1, 2], [3, 4], [5, 6], [7, 8]]).reshape(4, 2, 1), 2)
+    assert got[:, :, 0].tolist() == [[1, 2, 0, 0], [3, 4, 0, 0], [0, 0, 5, 6], [0, 0, 7, 8]]
+
+
+@pytest.mark.parametrize(
+    ("groups", "weights"),
+    [(1, (8, 16, 3, 3)), (2, (8, 7, 3, 3)), (2, (2, 1, 3, 3)), (4, (8, 8, 3, 3)), (16, (16, 1, 3, 3))],
+    ids=["one group", "few channels", "two channels", "four groups", "depthwise"],
+)
+def test_what_is_not_joined(groups, weights):
+    conv = node("Conv", ["x", "w"], "y", group=groups)
+    assert not JOIN.apply(net([conv], {"x": ("N", groups * weights[1], 5, 5)}, {"w": normal(*weights)})).modified
+    computed = node("Conv", ["x", "w"], "y", group=2)
+    assert not JOIN.apply(net([computed], {"x": ("N", 16, 5, 5), "w": (4, 8, 3, 3)})).modified
+
+
+@pytest.mark.parametrize("names", [("join_groups", "split_groups"), ("split_groups", "join_groups")])
+def test_of_joining_and_splitting_the_first_takes_the_convolution(names):
+    conv = node("Conv", ["x", "w"], "y", "conv2", group=2)
+    source = net([conv], {"x": ("N", 16, 5, 5)}, {"w": normal(8, 8, 3, 3)})
+    assert [site.rewrite for site in apply_all(source, names)[1]] == [names[0]]
+
+
 def test_none_of_them_is_safe():
-    assert not {"fc_as_conv", "merge_parallel_1x1", "split_groups"} & set(SAFE)
+    rewrites = {"fc_as_conv", "merge_parallel_1x1", "split_groups", "join_groups"}
+    assert not rewrites & {*SAFE, *safe("tensorrt-rtx"), *safe("onnxruntime:cpu")}

@@ -57,3 +57,13 @@ def test_a_quantized_graph_is_left_in_order():
     result, _ = apply_all(quantized, [name for name, item in ALL.items() if not item.changes_interface])
     assert sum(item.op_type == "DequantizeLinear" for item in result.graph.node) == weighted
     onnx.checker.check_model(result, full_check=True)
+
+
+def test_joined_groups_are_quantized_under_their_own_name_and_not_behind_a_dequantize():
+    source = net([node("Conv", ["x", "w"], "y", "conv2", group=2)], {"x": ("N", 32, 6, 6)}, {"w": normal(32, 16, 3, 3)})
+    joined, sites = apply_all(source, ["join_groups"])
+    placement = place(joined)
+    assert len(sites) == 1 and {d.node: d.rule for d in placement.decisions} == {"conv2": "Q1-weighted"}
+    quantized = insert(source, place(source), {"x": 4.0}, "int8")
+    assert "DequantizeLinear" in {item.op_type for item in quantized.graph.node}
+    assert apply_all(quantized, ["join_groups"])[1] == ()

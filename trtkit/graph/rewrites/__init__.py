@@ -18,6 +18,7 @@ from trtkit.graph.rewrites.fold_pad import FoldPad
 from trtkit.graph.rewrites.fuse_layernorm import FuseLayernorm
 from trtkit.graph.rewrites.global_pool import GlobalPool
 from trtkit.graph.rewrites.hard_swish import HardSwish
+from trtkit.graph.rewrites.join_groups import JoinGroups
 from trtkit.graph.rewrites.lrn_band import LrnBand
 from trtkit.graph.rewrites.merge_parallel_1x1 import MergeParallel1x1
 from trtkit.graph.rewrites.remove_dead import RemoveDead
@@ -48,6 +49,7 @@ ALL: dict[str, Rewrite] = {
         FuseLayernorm(),
         FcAsConv(),
         MergeParallel1x1(),
+        JoinGroups(),
         SplitGroups(),
     )
 }

@@ -120,5 +120,5 @@ def find(
 
 
 _STRUCTURAL = frozenset(
-    {"lrn_band", "stem_space_to_depth", "stem_space_to_depth_16", "fc_as_conv", "merge_parallel_1x1"}
+    {"lrn_band", "stem_space_to_depth", "stem_space_to_depth_16", "fc_as_conv", "merge_parallel_1x1", "join_groups"}
 )
