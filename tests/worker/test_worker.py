@@ -116,9 +116,10 @@ def test_death_becomes_the_error_class_that_was_asked_for(job: str, said: str) -
 def test_last_words_of_a_segfault_are_kept() -> None:
     with pytest.raises(RunError) as caught:
         run("segfault")
-    text = "\n".join(caught.value.log)
-    assert "the last words" in text
-    assert "Segmentation fault" in text  # faulthandler's own line, with the Python frames after it
+    words, fault, frame = caught.value.log
+    assert words == "the last words"
+    assert "Segmentation fault" in fault  # faulthandler's own line, with the innermost Python frame after it
+    assert "string_at" in frame
 
 
 def test_timeout_kills_and_says_so(tmp_path: Path) -> None:

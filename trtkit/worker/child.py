@@ -121,7 +121,7 @@ def _take_over_stdout() -> BinaryIO:
 def main() -> int:
     """Serve one request; the exit code only says whether an answer was given."""
     channel = _Channel(_take_over_stdout())
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     sys.meta_path.insert(0, _WithoutTorch())
     request = decode(sys.stdin.buffer.readline())
     _listen(channel.inbox)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -118,7 +118,7 @@ class Worker:
             raise self._died(
                 f"The worker process of {self.what} {how}.",
                 hint="Read the last log lines; if memory ran out, free some, or use a smaller maximum batch.",
-                log=tuple(self._log),
+                log=_last_words(self._log),
             )
         return judge(self._answer, self.what, self._died, tuple(self._log))
 
@@ -189,6 +189,17 @@ def _start(env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
         env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(env or {})},
         **group,
     )
+
+
+def _last_words(log: Iterable[str]) -> tuple[str, ...]:
+    """The log of a worker that died, with the innermost of the Python frames that a crash prints, and no blank lines."""
+    found: list[str] = []
+    frames = 0
+    for line in log:
+        frames = frames + 1 if line.startswith('  File "') else 0
+        if line and frames <= 1 and "(most recent call first)" not in line:
+            found.append(line)
+    return tuple(found)
 
 
 def _drain(stream: IO[bytes] | None, log: deque[str]) -> None:
