@@ -192,7 +192,7 @@ def _start(env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
 
 
 def _last_words(log: Iterable[str]) -> tuple[str, ...]:
-    """The log of a worker that died, with the innermost of the Python frames that a crash prints, and no blank lines."""
+    """The log of a worker that died, with the innermost of the Python frames that a crash prints."""
     found: list[str] = []
     frames = 0
     for line in log:
