@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.graph.rewrites.oracle import applied, net, node, normal, ops
 from trtkit.graph.rewrites import ALL, made_by
-from trtkit.graph.rewrites.stem_space_to_depth import rearranged
+from trtkit.graph.rewrites.stem_space_to_depth import StemSpaceToDepth, rearranged
 
 STEM, STEM16 = ALL["stem_space_to_depth"], ALL["stem_space_to_depth_16"]
 
@@ -23,7 +24,11 @@ def stem_net(shape=("N", 3, 20, 20), outputs=8, kernel=(7, 7), bias=True, group=
     return net([node("Conv", ["x", *weights], "y", "conv1", **attributes)], {"x": shape}, weights)
 
 
-@settings(max_examples=40, deadline=None)
+def attribute(item, name):
+    return next(list(entry.ints) for entry in item.attribute if entry.name == name)
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     size=st.tuples(st.integers(5, 17), st.integers(5, 17)),
     kernel=st.tuples(st.integers(1, 7), st.integers(1, 7)),
@@ -54,16 +59,62 @@ def test_every_window(size, kernel, stride, channels, padding, bias, opset, alig
         assert len(result.sites) == 1
     for item in result.model.graph.node:
         if item.op_type == "Conv" and result.modified:
-            assert next(a.ints for a in item.attribute if a.name == "strides") == [1, 1]
+            assert attribute(item, "strides") == [1, 1]
 
 
-def test_the_convolution_keeps_its_name_and_is_not_auxiliary():
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(6, 18), st.integers(6, 18)),
+    kernel=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    stride=st.integers(2, 4),
+    padding=st.lists(st.integers(0, 4), min_size=4, max_size=4),
+)
+def test_an_axis_is_padded_by_the_convolution_where_it_can_be(size, kernel, stride, padding):
+    padding = [min(pad, k - 1) for pad, k in zip(padding, kernel * 2, strict=True)]
+    kernel = tuple(min(k, n + a + b) for k, n, a, b in zip(kernel, size, padding[:2], padding[2:], strict=True))
+    result = applied(STEM, stem_net(("N", 3, *size), 4, kernel, strides=[stride, stride], pads=padding))
+    pads = attribute(result.model.graph.node[-1], "pads")
+    image = [0] * 8
+    if ops(result.model)[0] == "Pad":
+        (stored,) = [t for t in result.model.graph.initializer if t.data_type == onnx.TensorProto.INT64]
+        image = onnx.numpy_helper.to_array(stored).tolist()
+    for axis, (n, k, p) in enumerate(zip(size, kernel, padding, strict=False)):
+        fits = n % stride == 0 and -(-(k + -p % stride) // stride) == -(-k // stride)
+        taken = image[2 + axis :: 4] if fits else pads[axis::2]
+        assert taken == [0, 0]
+        assert all(0 <= pad < -(-k // stride) for pad in pads[axis::2])
+
+
+def test_stems_of_two_and_images_of_even_sizes_need_no_pad():
     result = applied(STEM, stem_net(strides=[2, 2], pads=[3, 3, 3, 3]))
-    assert ops(result.model) == ["Pad", "SpaceToDepth", "Conv"]
-    conv = result.model.graph.node[2]
-    assert (conv.name, made_by(conv)) == ("conv1", None)
-    assert {made_by(item) for item in result.model.graph.node[:2]} == {STEM.name}
+    assert ops(result.model) == ["SpaceToDepth", "Conv"]
+    deep, conv = result.model.graph.node
+    assert (conv.name, made_by(conv), made_by(deep)) == ("conv1", None, STEM.name)
+    assert attribute(conv, "pads") == [2, 2, 1, 1] and attribute(conv, "kernel_shape") == [4, 4]
     assert [list(t.dims) for t in result.model.graph.initializer if len(t.dims) == 4] == [[8, 12, 4, 4]]
+
+
+@pytest.mark.parametrize("variant", [STEM, STEM16], ids=["plain", "16"])
+@pytest.mark.parametrize("size", [(20, 20), (20, 21), (21, 20), (21, 21)])
+def test_one_axis_may_need_the_pad_and_the_other_not(variant, size):
+    result = applied(variant, stem_net(("N", 3, *size), strides=[2, 2], pads=[3, 3, 3, 3]))
+    *pad, deep, conv = result.model.graph.node
+    odd = [n % 2 for n in size]
+    assert [bool(n) for n in attribute(conv, "pads")] == [not n for n in odd] * 2
+    assert len(pad) == (any(odd) or variant is STEM16) and {made_by(item) for item in (*pad, deep)} == {variant.name}
+    if pad:
+        stored = next(t for t in result.model.graph.initializer if t.name == pad[0].input[1])
+        image = onnx.numpy_helper.to_array(stored).tolist()
+        assert image[:2] == [0, 0] and image[4:6] == [0, variant is STEM16]
+        assert [bool(n) for n in image[2:4]] == [bool(n) for n in odd]
+
+
+@pytest.mark.parametrize("variant", [STEM, STEM16], ids=["plain", "16"])
+def test_the_pad_alone_for_those_who_measure_it(variant, monkeypatch):
+    monkeypatch.setattr(StemSpaceToDepth, "conv_pads", False)
+    result = applied(variant, stem_net(strides=[2, 2], pads=[3, 3, 3, 3]))
+    assert ops(result.model) == ["Pad", "SpaceToDepth", "Conv"]
+    assert attribute(result.model.graph.node[2], "pads") == [0, 0, 0, 0]
 
 
 def test_the_variant_pads_the_channels_to_sixteen_and_only_where_that_is_needed():
@@ -112,3 +163,5 @@ def test_rearranged_by_hand():
     got = rearranged(weights, 2)
     assert got.shape == (1, 4, 1, 2)
     assert got[0, :, 0, :].tolist() == [[0, 2], [1, 0], [0, 0], [0, 0]]
+    late = rearranged(weights, 2, front=(0, 1))  # a zero tap before the row
+    assert late.shape == (1, 4, 1, 2) and late[0, :, 0, :].tolist() == [[0, 1], [0, 2], [0, 0], [0, 0]]
