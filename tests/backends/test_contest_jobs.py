@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,15 +16,20 @@ import pytest
 from tests.backends.cuda_stand_in import Device as PretendedDevice
 from tests.backends.cuda_stand_in import Runtime, Work
 from tests.backends.test_cuda_timed import VirtualTime
+from tests.backends.test_trt_timed import Trt, rtx
 from trtkit.artifacts.bench_settings import MODES, BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.model import TensorSpec
-from trtkit.backends import contest_jobs, cuda_driver, cuda_timed, registry
+from trtkit.backends import bench_setup, contest_jobs, cuda_driver, cuda_timed, registry
 from trtkit.backends.base import LoadOptions
 from trtkit.backends.cuda_timed import CudaTimed
+from trtkit.backends.trt_runner import TrtRunner
 from trtkit.measurement import contest as contests
 from trtkit.measurement import harness
 from trtkit.measurement.contest import Contest, ContestRule
+
+__all__ = ["rtx"]
+"""A fixture that is shared."""
 
 SECONDS = {"slow.plan": 1.2e-3, "fast.plan": 1e-3, "twin.plan": 1e-3}
 
@@ -88,18 +95,25 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
 def held(monkeypatch: pytest.MonkeyPatch, runtime: Runtime, *plans: str, mode: str = "compute-graph") -> Contest:
     family, ear = Family(runtime), Ear()
     monkeypatch.setattr(registry, "get", lambda name: family)
+    draws: list[int] = []
+    real = bench_setup.input_sets
+    monkeypatch.setattr(bench_setup, "input_sets", lambda *given: draws.append(1) or real(*given))
+    kernels = [f"/nowhere/{plan}.kernels" for plan in plans]
     answer = contest_jobs.contest(
         ear,
-        family="null",  # only the description of the device is asked of it
+        family="anything",
         plans=[f"/nowhere/{plan}" for plan in plans],
         device=asdict(Device("cuda")),
         settings=BenchSettings(mode, 4, {"x": (4, 256)}, depth=1, spinning=False, warmup_s=0.01).to_json(),
         rule=ContestRule(burst_s=0.02, limit_s=5.0).to_json(),
+        runtime_caches=kernels,
     )
     assert list(dict.fromkeys(ear.phases)) == ["Loading", "Warming up", "Measuring in turn"]
-    assert len(family.options) == 2 and not any(options.on_cpu for options in family.options)
+    assert [str(options.runtime_cache) for options in family.options] == kernels
+    assert draws == [1], "both are fed the same"
+    assert not any(options.on_cpu for options in family.options)
     assert runtime.left == {}
-    return Contest.from_json({name: value for name, value in answer.items() if name != "device"})
+    return Contest.from_json(answer)
 
 
 def test_the_faster_of_two_engines_is_found_from_their_graphs(
@@ -126,3 +140,33 @@ def test_of_two_equal_engines_neither_is_faster(monkeypatch: pytest.MonkeyPatch,
     assert not found.faster and not found.reversed.faster
     assert found.gain == pytest.approx(1.0, rel=1e-3)
     assert ("cudaGraphLaunch" in runtime.calls) is (mode == "compute-graph")
+
+
+def test_kernels_are_compiled_and_kept_before_the_contest(
+    monkeypatch: pytest.MonkeyPatch, rtx: Trt, tmp_path: Path
+) -> None:
+    """Real code of trtkit between the stand-ins of TensorRT-RTX and of CUDA."""
+    cache, options, sets = tmp_path / "a.kernels", list[LoadOptions](), list[Any]()
+
+    class Rtx:
+        def load(self, plan: Path, given: LoadOptions) -> TrtRunner:
+            options.append(given)
+            return rtx.runner(given.runtime_cache)
+
+    timed = TrtRunner.timed
+    monkeypatch.setattr(TrtRunner, "timed", lambda self, given, how: sets.append(given) or timed(self, given, how))
+    monkeypatch.setattr(registry, "get", lambda name: Rtx())
+    ear = Ear()
+    answer = contest_jobs.compile_kernels(
+        ear,
+        family="tensorrt-rtx",
+        plan="/nowhere/a.plan",
+        device=asdict(Device("cuda")),
+        settings=BenchSettings("compute-graph", 3, {"x": (3, 3)}, depth=1).to_json(),
+        runtime_cache=str(cache),
+    )
+    assert answer == {"iterations": 2} and set(ear.phases) == {"Compiling kernels"}
+    assert json.loads(cache.read_text()) == ["conv + relu, batch 3"], "written when the engine is closed"
+    assert len(sets[0]) == 1 and len(rtx.addresses) == 2 and rtx.runtime.left == {}
+    assert options[0].runtime_cache == cache and not options[0].on_cpu
+    assert "cudaGraphInstantiate" not in rtx.runtime.calls, "nothing is captured"

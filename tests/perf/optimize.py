@@ -31,7 +31,8 @@ from trtkit.graph.rewrites.remembered import TABLE, Remembered, regions_of
 from trtkit.graph.shapes import resolve_profile
 from trtkit.measurement.contest import Contest, ContestRule
 from trtkit.pipeline.listener import Silence
-from trtkit.pipeline.rewrite_ground import MeasuringGround, Place
+from trtkit.pipeline.rewrite_ground import MeasuringGround
+from trtkit.pipeline.rewrite_place import Place
 from trtkit.pipeline.rewrite_search import Names, TimeUpError, search
 from trtkit.pipeline.rewriting import target_of
 from trtkit.stages.export import SourceRequest, export

@@ -15,9 +15,13 @@ ORDER = ("remove_identity", "band", "stem", "stem_16", "merge")
 class Paper:
     """Speeds by set; a set whose graph equals another's is mapped onto it; so many contests, then the time is up."""
 
-    def __init__(self, speeds, same=None, contests=99, broken=()):
+    def __init__(self, speeds, same=None, contests=99, broken=(), width=1):
         self.speeds = {frozenset(names.split()): speed for names, speed in speeds.items()}
         self.same, self.left, self.broken, self.known = same or {}, contests, broken, {}
+        self.width, self.asked = width, []
+
+    def prepare(self, sets, against=None):
+        self.asked.append((against, list(sets)))
 
     def graph(self, names):
         found = frozenset(names) - {"remove_identity"}
@@ -89,6 +93,21 @@ def test_when_time_is_up_the_best_so_far_stays():
     assert told == ["with band", "with stem"]
     nothing = search(Paper(speeds, contests=0), ("stem",), ("band", "stem"))
     assert nothing.names == ("stem",) and not nothing.finished and nothing.total is None
+
+
+def test_neighbours_are_prepared_by_the_width_and_the_way_is_the_same():
+    speeds = {"": 10, "band": 9, "stem": 14, "merge": 9, "band stem": 24, "stem merge": 13, "band merge": 9,
+              "band stem merge": 20}  # fmt: skip
+    one, two = Paper(speeds), Paper(speeds, width=2)
+    steps = [search(ground, (), ("band", "stem", "merge")) for ground in (one, two)]
+    assert steps[0] == steps[1] and steps[0].names == ("band", "stem")
+    assert all(len(sets) == 1 for _, sets in one.asked)
+    # The first step ends with its second candidate: the third was not prepared.
+    assert two.asked[0] == ((), [("band",), ("stem",)]) and two.asked[1][0] == ("stem",)
+    assert two.asked[-2:] == [
+        (("band", "stem"), [("band", "stem", "merge"), ("stem",)]),
+        (("band", "stem"), [("band",)]),
+    ]
 
 
 def test_from_anywhere_it_ends_where_no_single_step_is_faster():

@@ -6,6 +6,7 @@ steps are tried anew. The search knows no graph and no clock: a :class:`Ground` 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +28,18 @@ class TimeUpError(Exception):
 
 class Ground(Protocol):
     """Where the contests take place."""
+
+    @property
+    def width(self) -> int:
+        """How many sets it prepares at a time; 1 where each is made when it is needed."""
+
+    def prepare(self, sets: Sequence[Names], against: Names | None = None) -> None:
+        """Make ready for contests what can be made at the same time; nothing is measured meanwhile.
+
+        Args:
+            sets: what is wanted next.
+            against: whom each of them will meet; those are left out of whom the outcome is known.
+        """
 
     def key(self, names: Names) -> str:
         """What tells the rewritten graph from others: equal keys, equal graphs."""
@@ -81,11 +94,14 @@ def search(
 
 def _better(ground: Ground, now: Names, candidates: Sequence[str], tell: Callable[[str], None]) -> Names | None:
     """The first neighbour that is faster; ``None`` where there is none."""
-    for what, other in _neighbours(ground, now, candidates):
-        tell(what)
-        found = ground.contest(now, other)
-        if isinstance(found, Contest) and found.faster:
-            return other
+    steps = _neighbours(ground, now, candidates)
+    while chunk := list(itertools.islice(steps, ground.width)):  # no more: an early winner makes the others useless
+        ground.prepare([other for _, other in chunk], against=now)
+        for what, other in chunk:
+            tell(what)
+            found = ground.contest(now, other)
+            if isinstance(found, Contest) and found.faster:
+                return other
     return None
 
 

@@ -13,7 +13,8 @@ from trtkit.artifacts.rewrites import AppliedRewrite
 from trtkit.backends.base import Capabilities
 from trtkit.measurement.contest import Contest
 from trtkit.pipeline.listener import Listener
-from trtkit.pipeline.rewrite_ground import MeasuringGround, Place
+from trtkit.pipeline.rewrite_ground import MeasuringGround
+from trtkit.pipeline.rewrite_place import Place
 from trtkit.pipeline.rewrite_search import Found, Ground, search
 from trtkit.pipeline.rewriting import Rewriting
 from trtkit.stages.plan_cache import PlanCache, cache_folder

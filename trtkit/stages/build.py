@@ -12,7 +12,7 @@ from trtkit.artifacts.model import OnnxModel
 from trtkit.backends import registry
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities
 from trtkit.errors import BuildError
-from trtkit.worker import Log, Progress
+from trtkit.worker import Log, Progress, WorkerResult
 
 __all__ = ["BuiltPlan", "build"]
 
@@ -42,8 +42,17 @@ def build(
     capabilities: Capabilities,
     options: BuildOptions,
     on_event: Callable[[Progress | Log], None],
+    run: Callable[..., WorkerResult] | None = None,
 ) -> BuiltPlan:
     """Build ``onnx`` into the file ``plan`` with the family that ``capabilities`` describes.
+
+    Args:
+        onnx: the model, in the precision of the plan.
+        plan: the file to write.
+        capabilities: of the family, on this machine.
+        options: how to build.
+        on_event: is told what the worker reports.
+        run: starts the worker and waits for it; ``None`` for :func:`trtkit.worker.run`.
 
     Raises:
         UsageError: the family cannot honour an option.
@@ -52,7 +61,7 @@ def build(
     """
     capabilities.check(options)
     with atomic_path(plan) as scratch:
-        answer = worker.run(
+        answer = (run or worker.run)(
             "trtkit.backends.jobs:build",
             {
                 "family": capabilities.family,
