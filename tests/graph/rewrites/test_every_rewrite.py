@@ -60,8 +60,14 @@ def test_safe_depends_on_the_target_and_never_changes_an_interface():
     on_cpu, on_gpu = set(safe("onnxruntime:cpu")), set(safe("tensorrt-rtx:9.0"))
     assert set(SAFE) == on_cpu & on_gpu and on_cpu | on_gpu <= set(ALL)
     assert "hard_swish" in on_cpu - on_gpu and "stem_space_to_depth" in on_gpu - on_cpu
-    assert safe("onnxruntime:cuda") == safe("tensorrt-rtx")
+    assert set(SAFE) < set(safe("onnxruntime:cuda")) <= on_gpu and safe("tensorrt") == safe("tensorrt-rtx:9.0")
     assert not any(ALL[name].changes_interface for name in safe("tensorrt"))
+
+
+def test_what_is_safe_for_tensorrt_may_be_so_for_no_other_engine(monkeypatch):
+    monkeypatch.setattr(rewrites, "_SAFE_ON_TENSORRT", ("fc_as_conv",))
+    for target, has in (("tensorrt", True), ("tensorrt-rtx:9.0", True), ("onnxruntime:cuda", False), ("null", False)):
+        assert ("fc_as_conv" in safe(target)) is has
 
 
 def test_unknown_names_and_repeated_ones():

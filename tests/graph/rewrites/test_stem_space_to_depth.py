@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.graph.rewrites.oracle import applied, net, node, normal, ops
-from trtkit.graph.rewrites import ALL, made_by
+from tests.graph.rewrites.oracle import agree, applied, net, node, normal, ops
+from trtkit.graph.rewrites import ALL, apply_all, made_by
 from trtkit.graph.rewrites.stem_space_to_depth import StemSpaceToDepth, rearranged
 
 STEM, STEM16 = ALL["stem_space_to_depth"], ALL["stem_space_to_depth_16"]
@@ -122,6 +122,20 @@ def test_the_variant_pads_the_channels_to_sixteen_and_only_where_that_is_needed(
     assert [list(t.dims) for t in result.model.graph.initializer if len(t.dims) == 4] == [[8, 16, 4, 4]]
     assert not STEM16.apply(stem_net(strides=[4, 4])).modified  # 48 channels are a multiple of 16
     assert not STEM16.apply(result.model).modified
+
+
+def test_with_both_the_variant_takes_what_it_can_and_the_plain_one_the_rest():
+    names = tuple(name for name in ALL if name in (STEM.name, STEM16.name))
+    assert names == (STEM16.name, STEM.name)
+    weights = {"w": normal(8, 3, 3, 3), "v": normal(8, 4, 3, 3)}
+    nodes = [
+        node("Conv", ["x", "w"], "a", "three", strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Conv", ["z", "v"], "y", "four", strides=[2, 2], pads=[1, 1, 1, 1]),  # 4·2² are 16 channels as they are
+    ]
+    source = net(nodes, {"x": ("N", 3, 8, 8), "z": ("N", 4, 8, 8)}, weights, outputs=("a", "y"))
+    result, sites = apply_all(source, names)
+    assert [(site.rewrite, site.anchor) for site in sites] == [(STEM16.name, "three"), (STEM.name, "four")]
+    agree(source, result)
 
 
 def test_no_pad_where_the_windows_fit():

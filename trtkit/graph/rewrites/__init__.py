@@ -44,8 +44,8 @@ ALL: dict[str, Rewrite] = {
         GlobalPool(),
         FocusSpaceToDepth(),
         LrnBand(),
-        StemSpaceToDepth(),
         StemSpaceToDepth16(),
+        StemSpaceToDepth(),
         FuseLayernorm(),
         FcAsConv(),
         MergeParallel1x1(),
@@ -53,7 +53,10 @@ ALL: dict[str, Rewrite] = {
         SplitGroups(),
     )
 }
-"""Every rewrite by its name, in the order in which they are best applied: what cleans up before what restructures."""
+"""Every rewrite by its name, in the order in which they are best applied: what cleans up before what restructures.
+
+Of two that fit one place the first takes it: with both stems asked for, the plain one gets what ``_16`` leaves alone.
+"""
 
 SAFE: tuple[str, ...] = (
     "fold_constants",
@@ -72,11 +75,15 @@ _SAFE_ON_GPU: tuple[str, ...] = ("stem_space_to_depth",)
 """Further ones that were never slower on a GPU. On a CPU the space-to-depth stem cost AlexNet with a band 17 % (168 →
 139 images/s, ONNX Runtime, two cores)."""
 
+_SAFE_ON_TENSORRT: tuple[str, ...] = _SAFE_ON_GPU
+"""Further ones for TensorRT and TensorRT-RTX, which may differ from those of other engines on a GPU."""
+
 _SAFE_ON_CPU: tuple[str, ...] = ("hard_swish",)
 """Further ones for a CPU. TensorRT-RTX fuses the spelt-out hard-swish into the convolution before it more often than
 the gate: 75 layers of a text classifier became 80."""
 
 _ON_CPU = ("onnxruntime:cpu", "null")
+_TENSORRT = ("tensorrt", "tensorrt-rtx")
 
 
 def safe(target: str) -> tuple[str, ...]:
@@ -86,7 +93,11 @@ def safe(target: str) -> tuple[str, ...]:
         target: a family, such as ``tensorrt-rtx``, and perhaps ``:`` with what it runs on: ``onnxruntime:cpu``,
             ``onnxruntime:cuda``, ``tensorrt:9.0``.
     """
-    chosen = {*SAFE, *(_SAFE_ON_CPU if target in _ON_CPU else _SAFE_ON_GPU)}
+    if target in _ON_CPU:
+        further = _SAFE_ON_CPU
+    else:
+        further = _SAFE_ON_TENSORRT if target.partition(":")[0] in _TENSORRT else _SAFE_ON_GPU
+    chosen = {*SAFE, *further}
     return tuple(name for name in ALL if name in chosen)
 
 
