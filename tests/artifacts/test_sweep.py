@@ -45,6 +45,13 @@ def test_other_layouts_are_refused(change: dict[str, Any], message: str) -> None
         Sweep.from_json(value)
 
 
+def test_a_file_from_before_a_field_has_its_default() -> None:
+    value = replace(FAILED, within=0.05).to_json()
+    assert Sweep.from_json(value).within == 0.05
+    del value["within"]
+    assert Sweep.from_json(value) == FAILED
+
+
 def test_an_unknown_outcome_is_refused() -> None:
     value = SWEEP.to_json()
     value["attempts"][0]["outcome"] = "guessed"

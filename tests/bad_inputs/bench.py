@@ -54,6 +54,11 @@ CASES = (
     _case("list and ladder", "--batch 1,2 --batch-sweep auto", "looks for the batch sizes itself", "either"),
     _case("sweep of numbers", "--batch-sweep 1,2", "--batch-sweep is auto, not '1,2'", "--batch"),
     _case("limit without a ladder", "--sweep-limit 8", "largest batch that --batch auto tries", "--batch auto"),
+    _case("edge without a ladder", "--sweep-within 5", "how closely --batch auto looks", "Add auto"),
+    _case(
+        "edge in words", "--batch auto --sweep-within close", "no percentage from 0 to below 100", "--sweep-within 5%"
+    ),
+    _case("edge beyond all", "--batch auto --sweep-within 100%", "no percentage from 0 to below 100", "5%"),
     _case("unknown mode", "--mode fast", "no mode 'fast'; allowed: compute, compute-graph", "Choose"),
     _case("mode of a gpu", "--mode overlapped", "no mode overlapped on the cpu", "--mode compute"),
     _case("all and one", "--mode all,compute", "--mode all is every mode", "alone"),

@@ -23,6 +23,20 @@ CASES = (
         "MODEL=FILE",
     ),
     BadInput(
+        "study with an edge of nothing",
+        "study --models squeezenet1_1 --batch 1,8 --devices cpu --sweep-within 5",
+        UsageError,
+        "how closely --batch auto looks",
+        "Add auto",
+    ),
+    BadInput(
+        "study with an edge below nothing",
+        "study --models squeezenet1_1 --batch 1,auto --devices cpu --sweep-within -5",
+        UsageError,
+        "-5 is no percentage from 0 to below 100",
+        "--sweep-within 5%",
+    ),
+    BadInput(
         "study against a folder that is not there",
         "study --models squeezenet1_1 --devices cpu --against nowhere",
         PlanError,

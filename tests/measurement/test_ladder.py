@@ -8,15 +8,23 @@ from hypothesis import strategies as st
 
 from trtkit.artifacts.sweep import Attempt
 from trtkit.measurement import failure
-from trtkit.measurement.ladder import REASONS, ending, next_step
+from trtkit.measurement.ladder import REASONS, ending, foothold, next_step
 
 
 def climb(
-    top: int, *, reason: str = "device_memory", smallest: int = 1, limit: int | None = None, skip: bool = False
+    top: int,
+    *,
+    reason: str = "device_memory",
+    smallest: int = 1,
+    limit: int | None = None,
+    skip: bool = False,
+    within: float = 0.0,
+    known: tuple[Attempt, ...] = (),
 ) -> list[Attempt]:
     """All attempts of a ladder on a machine on which ``top`` is the largest batch that runs."""
-    attempts: list[Attempt] = []
-    while (step := next_step(attempts, smallest=smallest, limit=limit)) is not None:
+    attempts: list[Attempt] = list(known)
+    climbs = not any(not attempt.ran for attempt in known)
+    while (step := next_step(attempts, smallest=smallest, limit=limit, within=within, climb=climbs)) is not None:
         if step.batch <= top:
             attempts.append(Attempt(step.batch, "measured" if step.full else "probed"))
         else:
@@ -44,7 +52,7 @@ def test_the_largest_that_runs_is_found_and_measured(top: int, smallest: int, sk
         assert ending(attempts).startswith("no batch ran")
     else:
         assert attempts[-1] == Attempt(top, "measured") or Attempt(top, "measured") in attempts
-        assert ending(attempts).startswith(f"batch {top} is the largest that ran; {top + 1} ")
+        assert ending(attempts).startswith(f"batch {top:,} is the largest that ran; {top + 1:,} ")
     assert len(attempts) <= 2 * max(top, 2).bit_length() + 4
 
 
@@ -81,3 +89,62 @@ def test_a_batch_that_ran_once_and_failed_in_full_counts_as_failed() -> None:
 def test_every_reason_has_its_words(reason: str) -> None:
     attempts = [Attempt(1, "measured"), Attempt(2, "failed", reason, "said")]
     assert ending(attempts).endswith(f"2 failed: {REASONS[reason]} (said)")
+
+
+@given(st.integers(1, 5000), st.integers(1, 40), st.sampled_from([0.01, 0.05, 0.3, 0.99]))
+def test_within_a_share_the_edge_is_as_close_as_that(top: int, smallest: int, within: float) -> None:
+    attempts = climb(top, smallest=smallest, within=within)
+    assert len(attempts) <= len(climb(top, smallest=smallest))
+    if top < smallest:
+        return
+    found = max(attempt.batch for attempt in attempts if attempt.ran)
+    wall = min(attempt.batch for attempt in attempts if not attempt.ran)
+    assert wall - found <= max(1, within * found) and found <= top < wall
+    assert Attempt(found, "measured") in attempts
+    said = "ran" if wall - found == 1 else "was seen to run"
+    assert ending(attempts, within=within).startswith(f"batch {found:,} is the largest that {said}; {wall:,} failed")
+
+
+def test_an_edge_that_was_not_looked_for_exactly_says_so() -> None:
+    attempts = [Attempt(15360, "measured"), Attempt(15872, "failed", "device_memory")]
+    assert next_step(attempts, smallest=15360, within=0.05, climb=False) is None
+    assert ending(attempts, within=0.05) == (
+        "batch 15,360 is the largest that was seen to run; 15,872 failed: the device's memory is too small "
+        "(looked for within 5 %)"
+    )
+    because = [attempts[0], Attempt(15872, "failed", "device_memory", "out of memory")]
+    assert ending(because, within=0.05).endswith("too small (looked for within 5 %; out of memory)")
+    patience = [Attempt(8, "measured"), Attempt(16, "skipped", "timeout")]
+    assert "within" not in ending(patience, within=0.05)
+
+
+def test_what_is_known_is_not_tried_again() -> None:
+    known = [Attempt(64, "measured"), Attempt(1, "measured"), Attempt(512, "failed", "other"), Attempt(8, "failed")]
+    assert foothold(known) == (known[0], known[2])
+    assert foothold(known, limit=300) == (known[0],)
+    assert foothold(known, limit=63) == (known[1], known[3])
+    assert foothold(known[2:]) == foothold([]) == ()
+
+
+def test_from_the_largest_that_is_known_to_run() -> None:
+    attempts = climb(1500, smallest=512, known=(Attempt(512, "measured"),))
+    assert [attempt.batch for attempt in attempts[:4]] == [512, 1024, 2048, 1536]
+    assert attempts[-1] == Attempt(1500, "measured")
+    odd = climb(300, smallest=100, known=(Attempt(100, "measured"),))
+    assert [attempt.batch for attempt in odd[:5]] == [100, 128, 256, 512, 384]
+
+
+@given(st.integers(1, 600), st.integers(0, 600), st.integers(1, 200))
+def test_below_a_failure_that_is_known_there_is_only_bisection(low: int, more: int, beyond: int) -> None:
+    top, wall = low + more, low + more + beyond
+    attempts = climb(top, smallest=low, known=(Attempt(low, "measured"), Attempt(wall, "failed", "device_memory")))
+    assert all(low < attempt.batch < wall for attempt in attempts[2:])
+    assert Attempt(top, "measured") in attempts
+    assert ending(attempts).startswith(f"batch {top:,} is the largest that ran; {top + 1:,} failed")
+    assert len(attempts) <= 2 + (wall - low).bit_length() + 1
+
+
+def test_what_was_known_and_is_lost_is_measured_again() -> None:
+    attempts = climb(70, smallest=64, known=(Attempt(100, "failed", "device_memory"),))
+    assert [attempt.batch for attempt in attempts[:3]] == [100, 64, 82]
+    assert attempts[-1] == Attempt(70, "measured")

@@ -14,7 +14,7 @@ from tests.measurement.scripted import clean, timeline
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
-from trtkit.artifacts.sweep import Sweep
+from trtkit.artifacts.sweep import Attempt, Sweep
 from trtkit.backends.base import Capabilities
 from trtkit.errors import PlanError, RunError, TrtkitError, UsageError
 from trtkit.graph.footprint import Footprint
@@ -128,6 +128,24 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [settings.batch for settings in machine.asked] == [16, 32, 64]
     assert notes.notes == ["continuing an interrupted sweep: 4 attempts were made already (batch 1, 2, 4, 8)"]
     assert [run.result.settings.batch for run in found.runs] == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_a_ladder_takes_over_what_was_measured_before(tmp_path: Path) -> None:
+    run_row(row(tmp_path, 8), Machine(22), Notes())
+    given = row(tmp_path)
+    known = (Attempt(8, "measured", images_per_s=100.0, file=given.result_path(8).name),)
+    given = replace(given, smallest=8, sweep=replace(given.sweep, attempts=known, within=0.2))
+    machine = Machine(22)
+    found = run_row(given, machine, Notes())
+    assert [settings.batch for settings in machine.asked] == [16, 32, 24, 20, 20]
+    assert [run.result.settings.batch for run in found.runs] == [8, 16, 20]
+    assert found.sweep.stopped is not None
+    assert found.sweep.stopped.startswith("batch 20 is the largest that was seen to run; 24 failed")
+    assert "(looked for within 20 %; " in found.sweep.stopped
+    given.result_path(8).unlink()
+    machine = Machine(22)
+    run_row(given, machine, Notes())
+    assert [settings.batch for settings in machine.asked] == [8, 16, 32, 24, 20, 20], "its file is gone"
 
 
 @pytest.mark.parametrize("change", ["key", "damage", "gone", "force", "complete"])

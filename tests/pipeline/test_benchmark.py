@@ -23,7 +23,7 @@ from tests.stages.test_bench_exports import PROFILE, TIMES
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.files import sha256_file
 from trtkit.artifacts.plan import manifest_path
-from trtkit.artifacts.sweep import Sweep
+from trtkit.artifacts.sweep import Attempt, Sweep
 from trtkit.backends.null_timed import VARIABLE
 from trtkit.errors import PlanError, RunError, UsageError
 from trtkit.pipeline import ConvertRequest, convert
@@ -203,6 +203,10 @@ def test_what_a_family_cannot_show_is_refused_before_anything_is_measured(
         ({"settings": {"graph": False}}, "--no-graph is about how a GPU is driven"),
         ({"ladder": True, "batches": (1,)}, "--batch auto looks for"),
         ({"sweep_limit": 8}, "--sweep-limit 8 is the largest batch that --batch auto tries"),
+        ({"sweep_within": 0.05}, "--sweep-within 5 is how closely --batch auto looks"),
+        ({"ladder": True, "sweep_within": -0.01}, "--sweep-within -1 is not from 0 %"),
+        ({"ladder": True, "sweep_within": 1.0}, "--sweep-within 100 is not from 0 %"),
+        ({"known": (Attempt(1, "measured"),)}, "what --batch auto goes on from"),
         ({"settings": {"max_duration_s": 0.01}}, "--max-duration 0.01 s is shorter than --duration"),
         ({"settings": {"mode": "compute"}}, "there is no setting 'mode'"),
         ({"precisions": ("fp64",)}, "no precision 'fp64'; allowed: fp32"),
@@ -244,6 +248,17 @@ def test_the_first_failure_of_a_ladder_is_told_apart(
     (sweep,) = run(plan, tmp_path, ladder=True).sweeps
     assert sweep.largest == 2
     assert sweep.first_failure is not None and (sweep.first_failure.batch, sweep.first_failure.reason) == (3, reason)
+
+
+def test_a_ladder_goes_on_from_what_is_known(plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (listed,) = run(plan, tmp_path, batches=(4,)).runs
+    monkeypatch.setenv(VARIABLE, json.dumps({"fail_from_batch": 7}))
+    known = (Attempt(4, "measured", file=listed.file.name), Attempt(16, "failed", "device_memory", "out of memory"))
+    found = run(plan, tmp_path, ladder=True, known=known, sweep_within=0.25)
+    (sweep,) = found.sweeps
+    assert [attempt.batch for attempt in sweep.attempts] == [4, 16, 10, 7, 5, 6, 6]
+    assert [run.result.settings.batch for run in found.runs] == [4, 6] and sweep.within == 0.25
+    assert found.runs[0].result.created == listed.result.created
 
 
 def test_a_ladder_ends_where_the_profile_does_and_where_an_attempt_hangs(

@@ -164,6 +164,35 @@ def test_a_ladder_leaves_its_steps_and_its_end(model: Path, tmp_path: Path) -> N
     assert again.asked == []
 
 
+def test_a_ladder_goes_on_from_the_listed_batches(model: Path, tmp_path: Path) -> None:
+    machine = Scripted(lambda request: request.batches == (512,))
+    wanted = request_for(model, tmp_path, batches=(None, 2, 512, 1), sweep_within=0.05)
+    found = study(wanted, run=machine)
+    asked = machine.asked[-1]
+    assert [request.batches for request in machine.asked] == [(2,), (512,), (1,), ()], "auto comes last"
+    assert asked.ladder and asked.sweep_within == found.study.plan.sweep_within == 0.05
+    known = {attempt.batch: attempt for attempt in asked.known}
+    assert {batch: attempt.outcome for batch, attempt in known.items()} == {
+        2: "measured", 512: "failed", 1: "measured",
+    }  # fmt: skip
+    assert known[512].reason == "host_memory" and "out of memory" in known[512].text
+    assert (asked.output / str(known[2].file)).exists() and known[2].images_per_s
+    for within, left in ((0.1, 0), (0.05, 0), (0.0, 1)):
+        wanted = request_for(model, tmp_path, batches=(1, 2, None), sweep_within=within)
+        assert left_of(wanted, plan_of(wanted)[0]) == left, "only what is asked for more closely is looked for again"
+
+
+def test_a_real_ladder_takes_over_the_listed_measurement(model: Path, tmp_path: Path) -> None:
+    found = study(request_for(model, tmp_path, batches=(2, None), sweep_limit=3))
+    cells = {cell.spec.batch: cell for cell in found.study.cells}
+    assert set(cells) == {2, None, 3}, "the ladder is 2, 3"
+    (state,) = (tmp_path / "study" / "runs").rglob("*.sweep.json")
+    sweep = Sweep.read(state)
+    assert [attempt.batch for attempt in sweep.attempts] == [2, 3]
+    assert cells[2].run is not None and Path(cells[2].run.file).name == sweep.attempts[0].file
+    assert cells[None].reason == "batch 3 is the largest that was to be tried (--sweep-limit)"
+
+
 def test_devices_at_work_together(model: Path, tmp_path: Path) -> None:
     def together(asked: ScalingRequest, listener: Listener) -> tuple[Scaled, ...]:
         assert asked.bench.devices == "cpu:0/2,cpu:1/2" and asked.bench.batches == (2,)
@@ -222,6 +251,11 @@ def test_the_plan_and_its_estimate(model: Path, tmp_path: Path) -> None:
     whole = estimate(plan_of(request_for(model, tmp_path, settings={}))[0], 2)
     assert 0 < short.low_s < short.high_s and whole.high_s > short.high_s
     assert estimate(plan, 0).low_s == 0
+    ladder, listed, coarse = (
+        estimate(plan_of(request_for(model, tmp_path, **changes))[0], 1)
+        for changes in ({"batches": (None,)}, {"batches": (512, None)}, {"batches": (512, None), "sweep_within": 0.05})
+    )
+    assert ladder.low_s > listed.low_s == coarse.low_s and ladder.high_s > listed.high_s > coarse.high_s
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,16 @@ def test_the_batch_line_ends_with_the_reason() -> None:
     assert "end at 1,024: Device memory: 81 GiB needed, 79 GiB free." in drawings[0].caption
 
 
+def test_an_edge_that_was_looked_for_within_a_share_is_told() -> None:
+    study = made_up_study(batches=(1, 8))
+    exact, near = (
+        batches.draw_batches(view(replace(study, plan=replace(study.plan, sweep_within=share))))[0]
+        for share in (0.0, 0.05)
+    )
+    assert isinstance(exact, style.Drawing) and isinstance(near, style.Drawing)
+    assert near.caption == f"{exact.caption} The largest batch was looked for within 5 %."
+
+
 def test_the_budget_picks_the_fastest_valid_batch_whose_p99_keeps_it() -> None:
     cells = []
     for batch, ms in ((1, 1.0), (8, 3.0), (32, 6.0), (64, 4.0)):

@@ -77,6 +77,7 @@ class StudyPlan:
         quick: whether it is the short form.
         weights: model → name and SHA-256 of the file whose weights a definition was given.
         seed: of the seeded weights of all other definitions.
+        sweep_within: the share up to which the largest batch is looked for; 0 for the exact batch.
     """
 
     models: tuple[str, ...]
@@ -92,6 +93,7 @@ class StudyPlan:
     quick: bool = False
     weights: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    sweep_within: float = 0.0
 
     @property
     def key(self) -> str:

@@ -61,6 +61,7 @@ class Sweep:
             that was given) or ``none`` (ONNX Runtime needs no profile).
         batches: the batch sizes asked for; empty for a ladder, which looks for the largest.
         limit: the largest batch that a ladder tries; ``None`` for none.
+        within: the share up to which a ladder looks for its edge; 0 for the exact batch.
         attempts: in the order in which they were made.
         complete: whether nothing is left to do.
         stopped: why a ladder ends where it does, a sentence; ``None`` while it goes on, and for a list.
@@ -78,6 +79,7 @@ class Sweep:
     attempts: tuple[Attempt, ...] = ()
     complete: bool = False
     stopped: str | None = None
+    within: float = 0.0
     schema: int = SCHEMA
 
     @property

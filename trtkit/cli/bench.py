@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trtkit.cli.bench_lists import batches_of, processors_of, words
+from trtkit.cli.bench_lists import batches_of, processors_of, share_of, words
 from trtkit.cli.options import Json, OutputFolder, RewriteForBench, Verbose, Weights
 from trtkit.cli.scaling import NoAlone, Plans, RanksPerDevice, Rendezvous, bench_together, place_of
 from trtkit.errors import EXIT_VERDICT_NO
@@ -156,6 +156,16 @@ def bench(
         int | None,
         typer.Option("--sweep-limit", min=1, metavar="N", help="Try no larger batch.", rich_help_panel=_LADDER),
     ] = None,
+    sweep_within: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep-within",
+            metavar="PERCENT",
+            help="Stop once the smallest batch that failed is no more than this above the largest that ran. "
+            "Default: 0, the exact batch.",
+            rich_help_panel=_LADDER,
+        ),
+    ] = None,
     attempt_seconds: Annotated[
         float | None,
         typer.Option(
@@ -231,6 +241,7 @@ def bench(
         },
         data=data,
         sweep_limit=sweep_limit,
+        sweep_within=share_of("--sweep-within", sweep_within),
         attempt_seconds=attempt_seconds,
         host_code=allow_host_code,
         output=output,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from trtkit.errors import UsageError
 
-__all__ = ["batches_of", "processors_of", "words"]
+__all__ = ["batches_of", "processors_of", "share_of", "words"]
+
+_SHARE = re.compile(r"^\s*(\d+(?:\.\d*)?|\.\d+)\s*%?\s*$", re.ASCII)
 
 
 def words(text: str | None) -> tuple[str, ...]:
@@ -33,6 +37,18 @@ def batches_of(batch: str | None, sweep: str | None) -> tuple[bool, tuple[int, .
     if batch is not None and (not sizes or not all(size.isascii() and size.isdigit() for size in sizes)):
         raise UsageError(f"--batch {batch} is neither a list of whole numbers nor auto.", hint="Write --batch 1,8,64.")
     return sweep is not None, tuple(int(size) for size in sizes)
+
+
+def share_of(option: str, text: str | None) -> float:
+    """``5%``, ``5`` → 0.05; nothing → 0.
+
+    Raises:
+        UsageError: it is no percentage from 0 to below 100.
+    """
+    match = _SHARE.match(text or "0")
+    if match is None or float(match[1]) >= 100:
+        raise UsageError(f"{option} {text} is no percentage from 0 to below 100.", hint=f"Write {option} 5%.")
+    return float(match[1]) / 100
 
 
 def processors_of(text: str | None) -> tuple[int, ...]:

@@ -87,6 +87,15 @@ def study(
         int | None,
         typer.Option("--sweep-limit", min=1, metavar="N", help="auto tries no larger batch.", rich_help_panel=_HOW),
     ] = None,
+    sweep_within: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep-within",
+            metavar="PERCENT",
+            help="auto looks for the largest batch up to this. Default: 0, exactly.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="ONNX Runtime's threads on a CPU. Default: all.", rich_help_panel=_HOW),
@@ -100,6 +109,7 @@ def study(
     interruption. What cannot be had here is named in the page, with the reason.
     """
     from trtkit.backends.registry import check_family
+    from trtkit.cli.bench_lists import share_of
     from trtkit.cli.console import Screen, out
     from trtkit.pipeline.study import left_of
     from trtkit.pipeline.study import study as run_study
@@ -126,6 +136,7 @@ def study(
         latency_budget_ms=latency_budget_ms,
         settings=settings,
         sweep_limit=sweep_limit,
+        sweep_within=share_of("--sweep-within", sweep_within),
         weights=_weights(weights or [], named),
         seed=seed,
         quick=quick,

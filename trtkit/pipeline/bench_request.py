@@ -10,13 +10,22 @@ from typing import Any, get_type_hints
 from trtkit.arguments import check_argument, check_fields
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.bench_settings import MODES, BenchSettings
-from trtkit.artifacts.sweep import Sweep
+from trtkit.artifacts.sweep import Attempt, Sweep
 from trtkit.errors import TrtkitError, UsageError
 from trtkit.pipeline.request import PRECISIONS
 from trtkit.pipeline.rewriting import check_asked
 from trtkit.stages.export import SourceRequest
 
-__all__ = ["INPUT_DTYPES", "PROFILES", "SETTINGS", "BenchmarkRequest", "BenchmarkResult", "Failure", "Run"]
+__all__ = [
+    "INPUT_DTYPES",
+    "PROFILES",
+    "SETTINGS",
+    "BenchmarkRequest",
+    "BenchmarkResult",
+    "Failure",
+    "Run",
+    "check_within",
+]
 
 PROFILES = ("each", "shared")
 """An engine for each batch size, tuned for it alone; or one for all of them."""
@@ -51,6 +60,10 @@ class BenchmarkRequest:
         settings: fields of :class:`~trtkit.artifacts.bench_settings.BenchSettings` by name, those of :data:`SETTINGS`.
         data: samples to feed instead of synthetic ones: ``.npy`` or ``.npz``.
         sweep_limit: the largest batch that a ladder tries.
+        sweep_within: a ladder ends once the smallest batch that failed is no more than this share above the largest
+            that ran, from 0 (the exact batch) to below 1.
+        known: attempts that a ladder goes on from, made before in the same folder under the same conditions, on one
+            device in one precision and mode.
         attempt_seconds: the longest that one attempt of a ladder may take; ``None`` for 60 on a CPU, 600 on a GPU.
         host_code: let the native code inside a version-compatible plan run.
         output: the folder for the results.
@@ -73,6 +86,8 @@ class BenchmarkRequest:
     settings: dict[str, object] = field(default_factory=dict)
     data: Path | None = None
     sweep_limit: int | None = None
+    sweep_within: float = 0.0
+    known: tuple[Attempt, ...] = ()
     attempt_seconds: float | None = None
     host_code: bool = False
     output: Path = Path()
@@ -131,6 +146,9 @@ def _check_numbers(request: BenchmarkRequest) -> None:
             f"--sweep-limit {request.sweep_limit} is the largest batch that --batch auto tries, from 1 up.",
             hint="Add --batch auto, or leave it out.",
         )
+    check_within(request.sweep_within, ladder=request.ladder)
+    if request.known and not request.ladder:
+        raise UsageError("Attempts made before are what --batch auto goes on from.", hint="Leave known out.")
     if request.attempt_seconds is not None and request.attempt_seconds <= 0:
         raise UsageError("--attempt-seconds is a time above 0.", hint="Give seconds, such as 60.")
     values = {**{entry.name: entry.default for entry in fields(BenchSettings)}, **request.settings}
@@ -146,6 +164,24 @@ def _check_numbers(request: BenchmarkRequest) -> None:
         raise UsageError(
             f"--max-duration {values['max_duration_s']} s is shorter than --duration {values['duration_s']} s.",
             hint="Raise --max-duration, or lower --duration.",
+        )
+
+
+def check_within(within: float, *, ladder: bool) -> None:
+    """Hold the share up to which a ladder looks for its edge against its range.
+
+    Raises:
+        UsageError: it is out of range, or there is no ladder.
+    """
+    if not 0 <= within < 1:
+        raise UsageError(
+            f"--sweep-within {100 * within:g} is not from 0 % (the exact batch) to below 100 %.",
+            hint="Write --sweep-within 5 for 5 %, or leave it out.",
+        )
+    if within and not ladder:
+        raise UsageError(
+            f"--sweep-within {100 * within:g} is how closely --batch auto looks for the largest batch.",
+            hint="Add auto to --batch, or leave it out.",
         )
 
 

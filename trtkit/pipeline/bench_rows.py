@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Row:
     """What one row needs.
 
     Attributes:
-        sweep: its state, without attempts.
+        sweep: its state before the first attempt, with those that a ladder goes on from.
         target: device and family.
         settings: of every measurement; batch and shapes are filled in.
         prepare: batch → the artifact for it.
@@ -103,8 +103,10 @@ def run_row(row: Row, measure: Measure, listener: Listener) -> RowResult:
             raise
         if several:
             sweep.write(row.state_path)
-    stopped = ending(sweep.attempts, limit=sweep.limit, limit_because=row.limit_because) if sweep.is_ladder else None
-    sweep = replace(sweep, complete=True, stopped=stopped)
+    if sweep.is_ladder:
+        why = ending(sweep.attempts, limit=sweep.limit, limit_because=row.limit_because, within=sweep.within)
+        sweep = replace(sweep, stopped=why)
+    sweep = replace(sweep, complete=True)
     if several:
         sweep.write(row.state_path)
     runs = [Run(_read(row, attempt), row.output / str(attempt.file)) for attempt in _measured(sweep)]
@@ -112,33 +114,40 @@ def run_row(row: Row, measure: Measure, listener: Listener) -> RowResult:
 
 
 def _begin(row: Row, listener: Listener) -> Sweep:
-    """The state to go on from: an interrupted one of the same key, whose result files are whole, or an empty one."""
+    """The state to go on from: an interrupted one of the same key, whose result files are whole, or a new one."""
+    fresh = replace(row.sweep, attempts=_whole(row, row.sweep.attempts))
     if not row.resume or not row.state_path.exists():
-        return row.sweep
+        return fresh
     try:
         found = Sweep.read(row.state_path)
     except PlanError as error:
         listener.note(f"{row.state_path.name} cannot be continued and is written anew: {error.message}")
-        return row.sweep
+        return fresh
     if found.complete or found.key != row.sweep.key:
-        return row.sweep
+        return fresh
+    # who names a batch wants it tried again where it failed
+    kept = _whole(row, [attempt for attempt in found.attempts if attempt.ran or found.is_ladder])
+    if kept:
+        batches = ", ".join(str(attempt.batch) for attempt in kept)
+        listener.note(f"continuing an interrupted sweep: {len(kept)} attempts were made already (batch {batches})")
+    return replace(row.sweep, attempts=kept)
+
+
+def _whole(row: Row, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """Those whose result file, where they have one, can be read; the others are made again."""
     kept = []
-    for attempt in found.attempts:
-        if not attempt.ran and not found.is_ladder:
-            continue  # who names a batch wants it tried again
+    for attempt in attempts:
         with contextlib.suppress(PlanError):
             if attempt.outcome == "measured":
                 _read(row, attempt)
             kept.append(attempt)
-    if kept:
-        batches = ", ".join(str(attempt.batch) for attempt in kept)
-        listener.note(f"continuing an interrupted sweep: {len(kept)} attempts were made already (batch {batches})")
-    return replace(row.sweep, attempts=tuple(kept))
+    return tuple(kept)
 
 
 def _next(row: Row, sweep: Sweep) -> Step | None:
     if sweep.is_ladder:
-        return next_step(sweep.attempts, smallest=row.smallest, limit=sweep.limit)
+        climb = row.sweep.first_failure is None  # else it is known from the beginning how far it may go
+        return next_step(sweep.attempts, smallest=row.smallest, limit=sweep.limit, within=sweep.within, climb=climb)
     return next((Step(batch, full=True) for batch in sweep.batches if sweep.latest(batch) is None), None)
 
 

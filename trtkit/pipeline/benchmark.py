@@ -16,6 +16,8 @@ from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import worker_env
 from trtkit.artifacts.files import json_ready, sha256_file, sha256_json
 from trtkit.artifacts.sweep import Sweep
+from trtkit.errors import UsageError
+from trtkit.measurement.ladder import foothold
 from trtkit.measurement.memory import host_available_bytes
 from trtkit.pipeline.bench_choices import Batches, batches_of, modes_of, too_many_threads
 from trtkit.pipeline.bench_exporting import BenchExports, check_exports, export_layers, export_runs
@@ -100,7 +102,13 @@ def _rows(request: BenchmarkRequest, supply: GivenPlan | Supply, places: tuple[T
     """One row for each precision, device and mode; all that contradicts itself is refused before the first."""
     modes = {target.device: modes_of(request, target) for target in places}
     plans = {target.device: batches_of(request, supply.batches(target), target) for target in places}
-    for precision in supply.precisions():
+    precisions = tuple(supply.precisions())
+    if request.known and len(precisions) * sum(map(len, modes.values())) > 1:
+        raise UsageError(
+            "Attempts made before belong to one precision, device and mode, and several are asked for.",
+            hint="Leave known out, or ask for one of each.",
+        )
+    for precision in precisions:
         for target in places:
             prepare = _preparing(request, supply, target, precision, plans[target.device])
             for mode in modes[target.device]:
@@ -142,6 +150,7 @@ def _row(
     seconds = request.attempt_seconds
     if request.ladder:
         seconds = attempt_seconds(seconds, settings, kind)
+    known = foothold(request.known, batches.limit)
     profile = "plan" if isinstance(supply, GivenPlan) else "none" if can.suffix == ".onnx" else request.profile
     identity = {
         "source": supply.identity(),
@@ -151,6 +160,8 @@ def _row(
         "settings": settings.to_json(),
         "profile": profile,
         "batches": [batches.listed, batches.low, batches.limit],
+        "within": request.sweep_within,
+        "known": [[attempt.batch, attempt.ran] for attempt in known],
         "seconds": seconds,
         "data": sha256_file(request.data) if request.data else None,
         "trtkit": __version__,
@@ -166,6 +177,8 @@ def _row(
         profile=profile,
         batches=batches.listed,
         limit=batches.limit,
+        attempts=known,
+        within=request.sweep_within,
     )
     return Row(
         sweep=sweep,
@@ -175,7 +188,7 @@ def _row(
         available=lambda: _available(target),
         output=request.output,
         stem=name,
-        smallest=batches.low,
+        smallest=known[0].batch if known else batches.low,
         limit_because=batches.because,
         seconds=seconds,
         resume=not request.force,

@@ -129,7 +129,7 @@ def _run(
                 request, plan, family, spec.model, spec.precision, told, on_cpu=spec.device.startswith("cpu")
             )
             state = state.with_prepared(made)
-        state = state.with_cells(*measure(request, plan, spec, made, told, run, together))
+        state = state.with_cells(*measure(request, plan, spec, made, told, run, together, state.cells))
         state.write(request.output)
     told.prefix = ""
     told.stage("Drawing the page")
@@ -167,7 +167,12 @@ def _begin(request: StudyRequest, plan: StudyPlan, listener: Listener) -> Study:
         return fresh
     found = Study.read(request.output)
     _refuse_other(found.plan, plan, request.output)
-    kept = {cell.spec.id: cell for cell in found.cells if cell.status != "planned"}
+    finer = plan.sweep_within < found.plan.sweep_within  # largest batches are looked for again, from what is known
+    kept = {
+        cell.spec.id: cell
+        for cell in found.cells
+        if cell.status != "planned" and not (finer and cell.spec.batch is None)
+    }
     listener.note(f"going on with the study in {request.output}: {len(kept)} of its cells were reached before")
     if found.environment.get("trtkit") != fresh.environment.get("trtkit"):
         listener.note(f"its first cells were measured by trtkit {found.environment.get('trtkit')}")

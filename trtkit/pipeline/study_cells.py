@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.run_record import RunRecord
 from trtkit.artifacts.study_cell import Cell, Prepared, Scaling
 from trtkit.artifacts.study_plan import CellSpec, StudyPlan, slug
-from trtkit.artifacts.sweep import Sweep
+from trtkit.artifacts.sweep import Attempt, Sweep
 from trtkit.errors import BackendUnavailableError, TrtkitError, UsageError
 from trtkit.measurement.failure import classify
 from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult
@@ -42,16 +42,24 @@ def measure(
     listener: Listener,
     run: Bench = bench,
     together: Scale = scale,
+    before: Sequence[Cell] = (),
 ) -> tuple[Cell, ...]:
     """Measure a cell; the first one returned is ``spec``'s own, the others are a ladder's steps.
 
     What fails is a cell that says why: the study goes on.
+
+    Args:
+        before: the study's cells so far; a ladder goes on from those of its model, precision, device and mode.
     """
     if prepared.status != "done":
         return (Cell(spec, prepared.status, prepared.reason),)
     if spec.mode != "compute" and spec.device.startswith("cpu"):
         return (Cell(spec, "gap", f"There is no mode {spec.mode} on a CPU: nothing is copied, and nothing captured."),)
     asked = _asked(request, plan, spec, prepared)
+    there = {cell.spec.batch: cell for cell in before if cell.spec.batch and replace(cell.spec, batch=None) == spec}
+    if spec.batch is None:
+        known = (_known(request, asked, cell) for cell in there.values())
+        asked = replace(asked, known=tuple(attempt for attempt in known if attempt is not None))
     try:
         if spec.count > 1:
             return (_together(request, spec, together(ScalingRequest(asked), listener)[0]),)
@@ -64,6 +72,7 @@ def measure(
     cells = [_done(request, spec, entry.result, entry.file, prepared) for entry in found.runs]
     if spec.batch is not None:
         return tuple(cells)
+    cells = [_as_it_was(there.get(cell.spec.batch or 0), cell) for cell in cells]
     sweep = found.sweeps[0] if found.sweeps else None
     return (_ladder(spec, sweep, cells), *cells, *_ends(spec, sweep))
 
@@ -89,10 +98,28 @@ def _asked(request: StudyRequest, plan: StudyPlan, spec: CellSpec, prepared: Pre
         modes=(spec.mode,),
         settings=dict(plan.settings),
         sweep_limit=request.sweep_limit if spec.batch is None else None,
+        sweep_within=request.sweep_within if spec.batch is None else 0.0,
         output=request.output / RUNS / slug(spec.model) / (f"together-{spec.count}" if spec.count > 1 else ""),
         force=request.force,
         command=request.command,
     )
+
+
+def _known(request: StudyRequest, asked: BenchmarkRequest, cell: Cell) -> Attempt | None:
+    """A cell as an attempt that a ladder goes on from; ``None`` for one that says nothing about its batch size."""
+    batch = cell.spec.batch or 0
+    if cell.status == "failed":
+        return Attempt(batch, "failed", cell.kind or "other", (cell.reason or "").rstrip("."))
+    if cell.status != "done" or cell.run is None or (request.output / cell.run.file).parent != asked.output:
+        return None
+    return Attempt(batch, "measured", images_per_s=cell.run.images_per_s, file=Path(cell.run.file).name)
+
+
+def _as_it_was(before: Cell | None, now: Cell) -> Cell:
+    """The cell from before where its measurement was taken over, else the new one."""
+    if before is None or before.run is None or now.run is None or before.run.created != now.run.created:
+        return now
+    return before
 
 
 def _model_name(artifact: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from trtkit.artifacts.files import sha256_file
 from trtkit.artifacts.study_plan import StudyPlan
 from trtkit.errors import UsageError
 from trtkit.pipeline.bench_family import Target, targets
-from trtkit.pipeline.bench_request import SETTINGS
+from trtkit.pipeline.bench_request import SETTINGS, check_within
 from trtkit.pipeline.request import PRECISIONS
 
 __all__ = ["DEFAULT_BATCHES", "QUICK_BATCHES", "Estimate", "StudyRequest", "estimate", "plan_of"]
@@ -22,6 +23,7 @@ DEFAULT_BATCHES: tuple[int | None, ...] = (1, 8, 32, 128)
 QUICK_BATCHES: tuple[int | None, ...] = (1, 4, 8)
 _QUICK = {"warmup_s": 0.2, "duration_s": 0.5, "max_duration_s": 2.0, "confidence": 0.05}
 _DEFAULT_MODE = {"cpu": "compute", "cuda": "compute-graph"}
+_RUNGS = 12
 _BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "int8": 1, "fp8": 1}
 
 
@@ -42,6 +44,8 @@ class StudyRequest:
         latency_budget_ms: the latency that a batch may take, drawn and used to pick the best batch.
         settings: fields of :class:`~trtkit.artifacts.bench_settings.BenchSettings` by name.
         sweep_limit: the largest batch that a ladder tries.
+        sweep_within: a ladder ends once the smallest batch that failed is no more than this share above the largest
+            that ran, from 0 (the exact batch) to below 1.
         weights: model → file of weights, for definitions; the others have seeded ones.
         seed: of those.
         quick: short runs, fewer batch sizes.
@@ -64,6 +68,7 @@ class StudyRequest:
     latency_budget_ms: float | None = None
     settings: dict[str, object] = field(default_factory=dict)
     sweep_limit: int | None = None
+    sweep_within: float = 0.0
     weights: dict[str, Path] = field(default_factory=dict)
     seed: int = 0
     quick: bool = False
@@ -99,6 +104,7 @@ class StudyRequest:
             raise UsageError(f"The seed is {self.seed}; it counts from 0.", hint="Give a whole number from 0 up.")
         if any(batch is not None and batch < 1 for batch in self.batches) or self.synthetic < 1:
             raise UsageError("Batch sizes and numbers of samples count from 1.", hint="Give whole numbers from 1 up.")
+        check_within(self.sweep_within, ladder=None in self.batches)
         if self.latency_budget_ms is not None and not self.latency_budget_ms > 0:
             raise UsageError("A latency budget is a time above 0 ms.", hint="Give milliseconds, such as 5.")
 
@@ -131,10 +137,11 @@ def plan_of(
         )
     settings = {**(_QUICK if request.quick else {}), **request.settings}
     names = tuple(str(target.device) for target in places)
+    batches = request.batches or (QUICK_BATCHES if request.quick else DEFAULT_BATCHES)
     plan = StudyPlan(
         models=request.models,
         precisions=request.precisions,
-        batches=request.batches or (QUICK_BATCHES if request.quick else DEFAULT_BATCHES),
+        batches=tuple(sorted(batches, key=lambda batch: batch is None)),  # a ladder goes on from those that are listed
         modes=modes,
         devices=names,
         counts=tuple(range(1, len(names) + 1)) if len(kinds) == 1 else (1,),
@@ -145,6 +152,7 @@ def plan_of(
         quick=request.quick,
         weights=weights,
         seed=request.seed,
+        sweep_within=request.sweep_within,
     )
     return plan, places
 
@@ -181,17 +189,25 @@ class Estimate:
 def estimate(plan: StudyPlan, left: int) -> Estimate:
     """Estimate what is left of a study: runs by their least and greatest duration, conversions by the models' sizes.
 
-    A ladder counts as twelve runs. The figures are for planning an afternoon, not for quoting.
+    A ladder from 1 counts as twelve rungs, one that begins at a listed batch as those above it, and at most as many
+    short runs more as bisection between the last two takes. The figures are for planning an afternoon, not for quoting.
     """
     least = float(plan.settings.get("duration_s", 3.0)) + float(plan.settings.get("warmup_s", 0.2))
     most = float(plan.settings.get("max_duration_s", 30.0)) + float(plan.settings.get("warmup_s", 0.2))
     ladders = sum(cell.batch is None for cell in plan.cells)
-    runs = min(left, len(plan.cells)) + 11 * min(ladders, left)
+    ladders = min(ladders, left)
+    start = max((batch for batch in plan.batches if batch is not None), default=1)
+    rungs = max(2, _RUNGS + 1 - start.bit_length())
+    probes = min(_RUNGS - 1, math.ceil(math.log2(1 / plan.sweep_within))) if plan.sweep_within else _RUNGS - 1
+    runs = min(left, len(plan.cells)) + (rungs - 1) * ladders
     groups = len(plan.models) * len(plan.precisions) if left else 0
     sizes = {model: _parameters(model) for model in plan.models}
     disk = sum(sizes[model] * _BYTES.get(precision, 4) * 2 for model, precision in plan.groups)
     return Estimate(
-        left, runs * (least + 1.5) + groups * 4.0, runs * (most + 4.0) + groups * 40.0, disk + runs * 500_000
+        left,
+        runs * (least + 1.5) + groups * 4.0,
+        runs * (most + 4.0) + ladders * probes * 10.0 + groups * 40.0,
+        disk + runs * 500_000,
     )
 
 

@@ -52,6 +52,8 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
             f"{_and(names)} {'ends' if len(names) == 1 else 'end'} at {batch:,}: {reason.rstrip('.')}."
             for (batch, reason), names in ends.items()
         )
+        if limits and view.study.plan.sweep_within:
+            limits += f" The largest batch was looked for within {100 * view.study.plan.sweep_within:g} %."
         drawn.append(
             style.Drawing.of(
                 figure,
