@@ -127,7 +127,7 @@ def test_a_source_that_does_not_run_is_left_as_it_is(model, tmp_path, monkeypatc
         raise RunError("ONNX Runtime cannot run source.onnx: no such operator.", hint="Mend it.")
 
     notes = Notes()
-    monkeypatch.setattr(rewriting, "rewrite_model", refuse)
+    monkeypatch.setattr(rewriting, "rewrite_once", refuse)
     done = convert(asked(model, tmp_path / "out"), notes)
     assert done.manifest.rewrites is None and "LRN" in ops(onnx.load(done.manifest.onnx.path))
     assert any("built as it is, since its rewrites cannot be checked" in text for text in notes.texts)

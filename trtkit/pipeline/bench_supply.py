@@ -21,6 +21,7 @@ from trtkit.pipeline.bench_subjects import BatchRange, Prepared, from_plan
 from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.request import QUANTIZED, ConvertRequest
+from trtkit.pipeline.rewrite_memory import RewriteMemory
 from trtkit.stages.export import SourceRequest, export
 from trtkit.stages.plan_cache import PlanCache
 
@@ -191,6 +192,7 @@ class Supply:
                     command=self._request.command,
                 ),
                 self._listener,
+                memory=RewriteMemory(self._cache, source.request.identity()),
             )
             prepared = from_plan(made.plan, can.version or "", lambda manifest: source.path, {})
         subject = replace(prepared.subject, model_sha256=source.sha256, macs_per_image=source.macs)

@@ -34,6 +34,7 @@ from trtkit.pipeline.existing import (
 from trtkit.pipeline.listener import Listener, Silence
 from trtkit.pipeline.quantization import Quantization, check_thresholds, lower_quantized
 from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult, check_limits
+from trtkit.pipeline.rewrite_memory import RewriteMemory
 from trtkit.pipeline.rewriting import Rewriting, check_asked, check_replayed, replaying, rewritten, target_of
 from trtkit.pipeline.table_kept import note_replaced, older_table, table_path
 from trtkit.pipeline.tuning import tuned
@@ -49,12 +50,15 @@ __all__ = ["convert"]
 _UNVALIDATED = "a validation was not wanted: who asked for the plan checks its outputs"
 
 
-def convert(request: ConvertRequest, listener: Listener | None = None) -> ConvertResult:
+def convert(
+    request: ConvertRequest, listener: Listener | None = None, *, memory: RewriteMemory | None = None
+) -> ConvertResult:
     """Definition or ONNX file → checked plan with its manifest, and the ONNX it was built from.
 
     The three files appear together in ``request.output`` when all is done; an error or Ctrl-C leaves nothing behind.
     A plan's name tells model, precision and family alone: a conversion that differs in anything else (shapes,
-    ``fp16_io``, seed, build options) replaces the plan of that name, and says so.
+    ``fp16_io``, seed, build options) replaces the plan of that name, and says so. With ``memory``, rewrites that were
+    checked before on this source are not checked again.
 
     Raises:
         TrtkitError: any of the tree; see :mod:`trtkit.errors`.
@@ -98,7 +102,7 @@ def convert(request: ConvertRequest, listener: Listener | None = None) -> Conver
     older = older_table(table, how.data, force=request.force) if how is not None and calibrates else None
     replaced = plan.exists() and not request.force
     with staging(request.output) as folder:
-        manifest = _convert(request, can, folder / plan.name, key, listener)
+        manifest = _convert(request, can, folder / plan.name, key, listener, memory)
         publish(folder, request.output, last=manifest_path(plan).name)
         validation_path(plan).unlink(missing_ok=True)  # it spoke of the plan that was replaced
         if manifest.onnx.path.name != own_onnx_name(plan.name):
@@ -161,6 +165,7 @@ def _rewritten(
     scratch: Path,
     listener: Listener,
     known: Known,
+    memory: RewriteMemory | None,
 ) -> ExportedModel:
     """The rewrites that were asked for; with a calibration table, those that it was made behind."""
     target, table = target_of(can), request.quantization.table if request.quantization else None
@@ -173,10 +178,17 @@ def _rewritten(
     how = Rewriting("safe" if request.rewrite is None else request.rewrite, target, request.precision)
     if how.asked == "auto":
         how = tuned(exported, how, can, options.profile, scratch, request.rewrite_seconds, listener)
-    return rewritten(exported, how, options.profile, scratch, listener, known)
+    return rewritten(exported, how, options.profile, scratch, listener, known, memory)
 
 
-def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, listener: Listener) -> PlanManifest:
+def _convert(
+    request: ConvertRequest,
+    can: Capabilities,
+    plan: Path,
+    key: str,
+    listener: Listener,
+    memory: RewriteMemory | None,
+) -> PlanManifest:
     from trtkit.graph import io
     from trtkit.graph.outputs import softmax_axes
     from trtkit.graph.precision_proof import layers_of_the_source, names_in_branches, prove
@@ -195,7 +207,7 @@ def _convert(request: ConvertRequest, can: Capabilities, plan: Path, key: str, l
         scratch.mkdir()
     with _timed("rewrite", timings):
         known = Known()
-        exported = _rewritten(request, exported, can, options, scratch, listener, known)
+        exported = _rewritten(request, exported, can, options, scratch, listener, known, memory)
     with _timed("lower", timings):
         softmax, nodes = softmax_axes(exported.model), layers_of_the_source(exported.model)
         in_branches, report_of_rewrites = names_in_branches(exported.model), exported.rewrites

@@ -17,7 +17,8 @@ from trtkit.backends.base import Capabilities
 from trtkit.backends.executing import Known
 from trtkit.errors import BackendUnavailableError, CalibrationError, RunError, UsageError
 from trtkit.pipeline.listener import Listener
-from trtkit.stages.rewrite import RewriteOptions, rewrite_model
+from trtkit.pipeline.rewrite_memory import RewriteMemory, rewrite_once
+from trtkit.stages.rewrite import RewriteOptions
 
 if TYPE_CHECKING:
     from trtkit.graph.rewrites.remembered import Remembered
@@ -117,6 +118,7 @@ def rewritten(
     scratch: Path,
     listener: Listener,
     known: Known | None = None,
+    memory: RewriteMemory | None = None,
 ) -> ExportedModel:
     """Rewrite a model in memory; its source stays the reference.
 
@@ -127,6 +129,7 @@ def rewritten(
         scratch: a folder; the FP32 file of a definition stays there, as the reference.
         listener: is told what was left out.
         known: keeps what the check computed, for the validation.
+        memory: of checks of this source; what it knows is not checked again.
 
     Returns:
         The model with its report; with no report where nothing was asked for.
@@ -156,9 +159,7 @@ def rewritten(
     options = replace(options, preprocessing=_pixels(exported) if how.interface else None)
     listener.stage(f"Rewriting {exported.source.name}")
     try:
-        model, report = rewrite_model(
-            exported.model, folder, options, listener.event, precision=exported.source.precision
-        )
+        model, report = rewrite_once(exported, folder, options, listener.event, memory)
     except (RunError, BackendUnavailableError) as error:
         if listed is not None or how.only is not None:
             raise
