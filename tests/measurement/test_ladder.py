@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trtkit.artifacts.sweep import Attempt
 from trtkit.measurement import failure
-from trtkit.measurement.ladder import REASONS, ending, foothold, next_step
+from trtkit.measurement.ladder import REASONS, ending, foothold, next_step, with_memory
+
+TOTAL = 80 * 2**30
 
 
 def climb(
@@ -20,13 +25,15 @@ def climb(
     skip: bool = False,
     within: float = 0.0,
     known: tuple[Attempt, ...] = (),
+    uses: Callable[[int], int] | None = None,
 ) -> list[Attempt]:
     """All attempts of a ladder on a machine on which ``top`` is the largest batch that runs."""
     attempts: list[Attempt] = list(known)
     climbs = not any(not attempt.ran for attempt in known)
     while (step := next_step(attempts, smallest=smallest, limit=limit, within=within, climb=climbs)) is not None:
         if step.batch <= top:
-            attempts.append(Attempt(step.batch, "measured" if step.full else "probed"))
+            used = {"device_bytes": uses(step.batch), "device_total_bytes": TOTAL} if uses else {}
+            attempts.append(Attempt(step.batch, "measured" if step.full else "probed", **used))
         else:
             attempts.append(Attempt(step.batch, "skipped" if skip else "failed", reason, "words"))
         assert len(attempts) < 200
@@ -148,3 +155,55 @@ def test_what_was_known_and_is_lost_is_measured_again() -> None:
     attempts = climb(70, smallest=64, known=(Attempt(100, "failed", "device_memory"),))
     assert [attempt.batch for attempt in attempts[:3]] == [100, 64, 82]
     assert attempts[-1] == Attempt(70, "measured")
+
+
+def batches(attempts: list[Attempt], outcome: str = "measured") -> set[int]:
+    return {attempt.batch for attempt in attempts if attempt.outcome == outcome}
+
+
+@given(st.integers(300_000, 40_000_000), st.integers(0, 2**33))
+def test_on_a_device_that_behaves_linearly_an_exact_edge_takes_half_the_attempts(each: int, base: int) -> None:
+    top = (TOTAL - base) // each
+    guided, plain = climb(top, uses=lambda batch: base + each * batch), climb(top)
+    assert batches(guided) == batches(plain)
+    climbed = top.bit_length() + 1  # the powers of two and the first failure; the largest in full comes at the end
+    probes, halvings = len(guided) - climbed - 1, len(plain) - climbed - 1
+    assert halvings < 10 or probes <= halvings / 2 + 2
+
+
+def test_a_real_number_of_attempts() -> None:
+    # 5,500,000 bytes an image and 2 GB: 15,254 images fit into 80 GiB.
+    guided = climb(15254, uses=lambda batch: 2_000_000_000 + 5_500_000 * batch)
+    assert [attempt.batch for attempt in guided[14:17]] == [16384, 15240, 15268]
+    assert (len(guided), len(climb(15254))) == (22, 29)
+
+
+@given(st.integers(1, 20000), st.integers(1, 20000), st.sampled_from([1, 3, 40, 2000]), st.sampled_from([0.0, 0.05]))
+def test_memory_that_misleads_costs_two_attempts_at_most(top: int, said: int, jump: int, within: float) -> None:
+    """The line says ``said``; in steps of ``jump`` images, so that its slope is wrong too."""
+    plain = climb(top)
+    for uses in (
+        lambda batch: TOTAL * (batch // jump * jump) // said + 1,
+        lambda batch: TOTAL - 2**20 * max(said - batch, 0),
+        lambda batch: TOTAL // 2 + batch * batch,
+        lambda batch: TOTAL // (1 + batch),
+    ):
+        guided = climb(top, uses=uses)
+        assert batches(guided) == batches(plain) and len(guided) <= len(plain) + 2
+        near = climb(top, uses=uses, within=within)
+        wall = min(attempt.batch for attempt in near if not attempt.ran)
+        assert wall - max(batches(near)) <= max(1, within * max(batches(near))) and max(batches(near)) <= top < wall
+
+
+def test_only_the_device_s_memory_is_predicted() -> None:
+    for reason in ("element_limit", "other"):
+        assert climb(1500, reason=reason, uses=lambda batch: 2**25 * batch) == [
+            replace(a, device_bytes=2**25 * a.batch, device_total_bytes=TOTAL) if a.ran else a
+            for a in climb(1500, reason=reason)
+        ]
+
+
+def test_memory_is_what_the_measurement_says() -> None:
+    attempt = Attempt(8, "probed")
+    assert with_memory(attempt, {"device_bytes": 5}, 80) == replace(attempt, device_bytes=5, device_total_bytes=80)
+    assert with_memory(attempt, {}, 80) == with_memory(attempt, {"device_bytes": 5}, None) == attempt

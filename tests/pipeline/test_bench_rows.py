@@ -117,6 +117,22 @@ def test_a_ladder_finds_the_largest_and_says_why_it_ends(tmp_path: Path) -> None
     assert machine.asked[-1].batch == 22 and machine.asked[-1].duration_s == 3.0
 
 
+def test_memory_in_use_shortens_the_search(tmp_path: Path) -> None:
+    plain = Machine(3000)
+
+    def telling(made: Prepared, target: Target, settings: BenchSettings, seconds: float | None) -> BenchResult:
+        result = plain(made, target, settings, seconds)
+        facts = {**result.conditions.facts, "device_bytes": settings.batch * 1000 + 500}
+        device = replace(result.device, memory_bytes=3000 * 1000 + 999)
+        return replace(result, device=device, conditions=replace(result.conditions, facts=facts))
+
+    found = run_row(row(tmp_path, limit=2**16), telling, Notes())
+    asked = [settings.batch for settings in plain.asked]
+    assert found.sweep.largest == 3000 and asked[12:] == [4096, 2998, 3002, 3000, 3001, 3000]
+    assert found.sweep.attempts[0].device_bytes == 1500
+    assert Sweep.read(row(tmp_path).state_path) == found.sweep
+
+
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     notes = Notes()
     with pytest.raises(KeyboardInterrupt):

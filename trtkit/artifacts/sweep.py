@@ -31,6 +31,8 @@ class Attempt:
         text: that reason in words, with its numbers; empty if it ran.
         estimate_bytes: memory that weights and activations need, estimated before the attempt; ``None`` if unknown.
         available_bytes: memory that was free then; ``None`` if unknown.
+        device_bytes: memory in use on the device while it ran, of everybody; ``None`` if it did not, or if unknown.
+        device_total_bytes: all memory of the device; ``None`` likewise.
         images_per_s: throughput; ``None`` unless measured.
         file: name of the result file beside the sweep; ``None`` unless measured.
     """
@@ -43,6 +45,8 @@ class Attempt:
     available_bytes: int | None = None
     images_per_s: float | None = None
     file: str | None = None
+    device_bytes: int | None = None
+    device_total_bytes: int | None = None
 
     @property
     def ran(self) -> bool:

@@ -1,13 +1,18 @@
-"""The batch ladder: which batch size to try next, and why it ends. Powers of two upward, then bisection."""
+"""The batch ladder: which batch size to try next, and why it ends. Powers of two upward, then bisection.
+
+Where the device's memory is the wall and its use is known at two rungs, the first probes go near the edge that a
+straight line through these predicts. They never cost more than two attempts above bisection's number.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from trtkit.artifacts.sweep import Attempt
 
-__all__ = ["REASONS", "Step", "ending", "foothold", "next_step"]
+__all__ = ["REASONS", "Step", "ending", "foothold", "next_step", "with_memory"]
 
 REASONS: dict[str, str] = {
     "device_memory": "the device's memory is too small",
@@ -65,9 +70,9 @@ def next_step(
     """The next batch size of the ladder; ``None`` when it has ended.
 
     ``smallest``, then the powers of two above it up to the first that does not run (or ``limit``), each measured in
-    full. Then bisection between the largest that ran and the smallest that did not, with short runs; what it finds is
-    measured in full. A batch that ran once and failed later counts as failed. Where a failure is known from the
-    beginning (:func:`foothold`), there is nothing to climb.
+    full. Then bisection between the largest that ran and the smallest that did not, with short runs, the first of them
+    near the edge that the device's memory predicts; what it finds is measured in full. A batch that ran once and failed
+    later counts as failed. Where a failure is known from the beginning (:func:`foothold`), there is nothing to climb.
 
     Args:
         attempts: those made so far, in any order.
@@ -91,7 +96,7 @@ def next_step(
     wall = min(failed)
     why = next(attempt.reason for attempt in attempts if not attempt.ran and attempt.batch == wall)
     if not _near(top, wall, within) and wall > smallest and why not in _NO_EDGE:
-        middle = (top + wall) // 2
+        middle = (_guess(attempts, top, wall, within) if why == "device_memory" else None) or (top + wall) // 2
         if middle >= smallest:
             return Step(middle, full=False)
     return Step(top, full=True) if top and top not in measured else None
@@ -100,6 +105,60 @@ def next_step(
 def _near(top: int, wall: int, within: float) -> bool:
     """Whether the edge between the largest batch that ran and the smallest that failed is known well enough."""
     return wall - top <= max(1.0, within * top)
+
+
+def with_memory(attempt: Attempt, facts: Mapping[str, Any], total: int | None) -> Attempt:
+    """The attempt with the memory in use on the device, where the measurement knows it.
+
+    Args:
+        attempt: one that ran.
+        facts: of the measurement's conditions.
+        total: all memory of the device in bytes.
+    """
+    used = facts.get("device_bytes")
+    return replace(attempt, device_bytes=int(used), device_total_bytes=total) if used and total else attempt
+
+
+def _guess(attempts: Sequence[Attempt], top: int, wall: int, within: float) -> int | None:
+    """A batch near the edge that memory predicts: just below it, then just above, then in growing steps beyond.
+
+    Returns:
+        A batch strictly between ``top`` and ``wall``; ``None`` where nothing is predicted, where the edge is enclosed,
+        or where a wrong guess could cost more than bisection and two attempts.
+    """
+    first = next(number for number, attempt in enumerate(attempts) if not attempt.ran)
+    edge = _predicted(attempts[:first])
+    if edge is None:
+        return None
+    edge = min(max(edge, top + 1), wall - 1)
+    step = max(1, edge // 1024, int(within * edge / (2 + within)))
+    if wall > edge and top < edge - step:
+        guess = edge - step
+    elif wall > edge:
+        while edge + step <= top:
+            step *= 4
+        guess = edge + step
+    else:
+        while edge - step >= wall:
+            step *= 4
+        guess = edge - step
+    if not top < guess < wall:
+        return None
+    known_top = max((attempt.batch for attempt in attempts[:first] if attempt.ran), default=0)
+    budget = (attempts[first].batch - known_top).bit_length() + 1
+    left = (max(guess - top, wall - guess) - 1).bit_length()
+    return guess if len(attempts) - first + left <= budget else None
+
+
+def _predicted(rungs: Sequence[Attempt]) -> int | None:
+    """The batch at which a straight line through the last two rungs reaches all memory of the device."""
+    known = sorted((a.batch, a.device_bytes, a.device_total_bytes) for a in rungs if a.ran and a.device_bytes)
+    if len(known) < 2:
+        return None
+    (low, low_bytes, _), (high, high_bytes, total) = known[-2:]
+    if total is None or high_bytes <= low_bytes:
+        return None
+    return high + (total - high_bytes) * (high - low) // (high_bytes - low_bytes)
 
 
 def _rungs(smallest: int, limit: int | None) -> Iterator[int]:

@@ -14,7 +14,7 @@ from trtkit.artifacts.sweep import Attempt, Sweep
 from trtkit.errors import BuildError, PlanError, RunError, TrtkitError
 from trtkit.graph.footprint import ELEMENT_LIMIT, Footprint
 from trtkit.measurement import failure, memory
-from trtkit.measurement.ladder import Step, ending, next_step
+from trtkit.measurement.ladder import Step, ending, next_step, with_memory
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_replaced import replaced
 from trtkit.pipeline.bench_request import Failure, Run
@@ -176,15 +176,18 @@ def _attempt(
     except (RunError, BuildError) as error:
         errors[batch] = error
         return _failed(batch, error, size, available, on_cpu=row.target.device.kind == "cpu")
+    total = result.device.memory_bytes
     if not step.full:
-        return Attempt(batch, "probed", None, "", estimate, available)
+        return with_memory(Attempt(batch, "probed", None, "", estimate, available), result.conditions.facts, total)
     path = row.result_path(batch)
     if (instead := replaced(path, result)) is not None:
         listener.note(instead)
     write_json(path, result.to_json())
     if row.after is not None:
         row.after(prepared, row.target, result)
-    return Attempt(batch, "measured", None, "", estimate, available, result.throughput_images_per_s, path.name)
+    rate = result.throughput_images_per_s
+    done = Attempt(batch, "measured", None, "", estimate, available, rate, path.name)
+    return with_memory(done, result.conditions.facts, total)
 
 
 def _brief(settings: BenchSettings) -> BenchSettings:

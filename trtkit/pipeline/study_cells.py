@@ -14,6 +14,7 @@ from trtkit.artifacts.study_plan import CellSpec, StudyPlan, slug
 from trtkit.artifacts.sweep import Attempt, Sweep
 from trtkit.errors import BackendUnavailableError, TrtkitError, UsageError
 from trtkit.measurement.failure import classify
+from trtkit.measurement.ladder import with_memory
 from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult
 from trtkit.pipeline.benchmark import bench
 from trtkit.pipeline.listener import Listener
@@ -112,7 +113,8 @@ def _known(request: StudyRequest, asked: BenchmarkRequest, cell: Cell) -> Attemp
         return Attempt(batch, "failed", cell.kind or "other", (cell.reason or "").rstrip("."))
     if cell.status != "done" or cell.run is None or (request.output / cell.run.file).parent != asked.output:
         return None
-    return Attempt(batch, "measured", images_per_s=cell.run.images_per_s, file=Path(cell.run.file).name)
+    done = Attempt(batch, "measured", images_per_s=cell.run.images_per_s, file=Path(cell.run.file).name)
+    return with_memory(done, cell.run.conditions.get("facts", {}), cell.run.device.memory_bytes)
 
 
 def _as_it_was(before: Cell | None, now: Cell) -> Cell:
