@@ -28,6 +28,7 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
         heading = f"{title}: {style.label(model, 28)}, {style.label(name, 30)}"
         figure, axes = style.axes(heading, 3.9)
         ends: dict[tuple[int, str], list[str]] = {}
+        rough = False  # whether the edge may lie between the last that ran and the first that failed
         batches = {cell.spec.batch or 1 for line in lines.values() for cell in line}
         for precision, line in lines.items():
             if not line:
@@ -36,6 +37,7 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
             stop = view.stop(model, precision, device)
             if stop is not None and stop.spec.batch is not None:
                 batches.add(stop.spec.batch)
+                rough |= stop.spec.batch > (line[-1].spec.batch or 1) + 1 and stop.kind != "timeout"
                 alike = ends.setdefault((line[-1].spec.batch or 1, stop.reason or "unknown"), [])
                 _end(axes, precision, line[-1], stop)
                 alike.append(precision.upper())
@@ -52,7 +54,7 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
             f"{_and(names)} {'ends' if len(names) == 1 else 'end'} at {batch:,}: {reason.rstrip('.')}."
             for (batch, reason), names in ends.items()
         )
-        if limits and view.study.plan.sweep_within:
+        if rough and view.study.plan.sweep_within:
             limits += f" The largest batch was looked for within {100 * view.study.plan.sweep_within:g} %."
         drawn.append(
             style.Drawing.of(
