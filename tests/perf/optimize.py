@@ -82,12 +82,12 @@ def measured(
         chosen = applying(exported.model, safe(target))
         further = [applying(exported.model, names_of(text, target)) for text in also]
         names = chosen
+        ground = MeasuringGround(exported, place, Path(folder), None, seconds, Silence())
         if with_auto:
             # The search asks which is faster, not by how much.
-            quick = MeasuringGround(exported, place, Path(folder) / "search", None, seconds, Silence())
-            names = search(quick, chosen, candidates, lambda what: print(f"    {what}", file=sys.stderr)).names
+            names = search(ground, chosen, candidates, lambda what: print(f"    {what}", file=sys.stderr)).names
         # A clock of its own: what the search took is not taken from the table.
-        ground = MeasuringGround(exported, place, Path(folder), None, seconds, Silence(), rule=RULE)
+        ground = ground.anew(RULE, seconds)
         ground.prepare([(), chosen, names, *further, *(prefixes(chosen) if entries is not None else ())])
         against = {wanted: _against_base(ground, wanted) for wanted in (chosen, names, *further)}
         problem = next((found for found in (against[names], against[chosen]) if isinstance(found, str)), None)

@@ -97,6 +97,12 @@ def test_kernels_lie_beside_their_plan_are_handed_to_the_contest_and_go_with_it(
         name(ground, names, suffix) for names in (BAND, STEM) for suffix in (".plan", ".kernels")
     }
     assert ground.contest(BAND, BAND + STEM) is FOUND and len(made) == 4
+    # By another rule the same files run again.
+    rule = ContestRule(rounds=20)
+    again = ground.anew(rule, 10.0)
+    assert again.contest(BAND, BAND + STEM) is FOUND and len(made) == 4
+    assert (asked[-1].rule.rounds, asked[-2].rule.rounds) == (20, 6) and asked[-1].rule.limit_s <= 10.0
+    assert (again.measured, ground.measured) == (1, 2)
 
 
 def test_what_fails_beside_the_others_has_lost_and_want_of_memory_is_tried_alone(ground, made, monkeypatch):

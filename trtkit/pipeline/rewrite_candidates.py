@@ -37,7 +37,6 @@ class Candidates:
         place: what they are measured for.
         folder: for the files; those of the last pair and of the last preparation stay there.
         listener: is told what the workers report; of those side by side how many are done.
-        left_s: the seconds that are left for measuring.
         width: how many are made at a time; ``None`` for :attr:`Place.width`.
     """
 
@@ -47,11 +46,9 @@ class Candidates:
         place: Place,
         folder: Path,
         listener: Listener,
-        left_s: Callable[[], float],
         width: int | None = None,
     ) -> None:
-        self._exported, self._place, self._folder = exported, place, folder
-        self._listener, self._left_s = listener, left_s
+        self._exported, self._place, self._folder, self._listener = exported, place, folder, listener
         self.width = place.width if width is None else width
         self._keys: dict[Names, str] = {}
         self._files: dict[str, Path] = {}
@@ -81,11 +78,12 @@ class Candidates:
         """Where the just-in-time kernels of a plan are kept, beside it; ``None`` for a family without such."""
         return plan.with_suffix(".kernels") if self._place.has_kernels else None
 
-    def prepare(self, sets: Sequence[Names]) -> None:
+    def prepare(self, sets: Sequence[Names], left_s: Callable[[], float]) -> None:
         """Make what is missing of these side by side, kernels too; what was prepared before and is not named goes.
 
         One alone is left to the contest that needs it. What cannot be made is refused by :meth:`files`; what had no
-        room beside the others is tried again there. When the time is up, nothing more is made.
+        room beside the others is tried again there. When ``left_s``, the seconds that are left, is at 0, nothing more
+        is made.
         """
         wanted = {self.key(names): names for names in sets}
         self._prepared = set(wanted)
@@ -99,7 +97,7 @@ class Candidates:
         def told(done: int) -> None:
             self._listener.event(Progress("Preparing", done, count))
 
-        over = side_by_side(self._jobs(missing), self.width, self._left_s, told)
+        over = side_by_side(self._jobs(missing), self.width, left_s, told)
         for key in missing:
             path, error = self._path(key).with_suffix(self._place.can.suffix), over.get(key)
             if key in over and error is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -56,7 +57,7 @@ class MeasuringGround:
         self._exported, self._place, self._cache = exported, place, cache
         self._listener, self._clock, self._rule = listener, clock, rule
         self._ends = clock() + seconds
-        self._candidates = Candidates(exported, place, folder, listener, lambda: self._left_s, width)
+        self._candidates = Candidates(exported, place, folder, listener, width)
         self._known: dict[tuple[str, str], Contest | str] = {}
         self.measured = 0
         self.remembered = 0
@@ -81,7 +82,14 @@ class MeasuringGround:
             new = [names for names in sets if not self._is_known((here, self.key(names)))]
             sets = [against, *new] if new else []
         if self.width > 1 and sets and self._left_s > 0:
-            self._candidates.prepare(sets)
+            self._candidates.prepare(sets, lambda: self._left_s)
+
+    def anew(self, rule: ContestRule, seconds: float) -> MeasuringGround:
+        """A ground with the same candidates, of which none is built again, where every contest is held once more."""
+        other = copy.copy(self)
+        other._rule, other._ends, other._known = rule, self._clock() + seconds, {}
+        other.measured = other.remembered = 0
+        return other
 
     def _is_known(self, pair: tuple[str, str]) -> bool:
         return pair in self._known or self._look_up(pair) is not None
