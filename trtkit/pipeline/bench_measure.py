@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trtkit.artifacts.bench import BenchResult
@@ -15,7 +16,7 @@ from trtkit.stages.bench import BenchRequest
 from trtkit.stages.bench import bench as measure_once
 from trtkit.stages.plan_cache import PlanCache
 
-__all__ = ["measuring", "stage_request"]
+__all__ = ["kernels_file", "measuring", "stage_request"]
 
 
 def measuring(request: BenchmarkRequest, cache: PlanCache, listener: Listener) -> Measure:
@@ -58,8 +59,6 @@ def stage_request(
         seconds: after which the attempt is given up; ``None`` for never.
         checked: the spot check of an earlier measurement of the same engine.
     """
-    label, identity = _engine(prepared, target)
-    has_runtime_cache = "runtime_cache" not in target.can.refused and prepared.profile is not None
     return BenchRequest(
         subject=prepared.subject,
         artifact=prepared.artifact,
@@ -71,11 +70,18 @@ def stage_request(
         checked=checked,
         input_std=prepared.input_std,
         data=request.data,
-        runtime_cache=cache.runtime_file(label, identity) if has_runtime_cache else None,
+        runtime_cache=kernels_file(cache, prepared, target),
         host_code=request.host_code or prepared.trusted,
         timeout_s=seconds,
         command=request.command,
     )
+
+
+def kernels_file(cache: PlanCache, prepared: Prepared, target: Target) -> Path | None:
+    """Where an artifact's just-in-time kernels are kept; ``None`` for families that have none."""
+    if "runtime_cache" in target.can.refused or prepared.profile is None:
+        return None
+    return cache.runtime_file(*_engine(prepared, target))
 
 
 def _engine(prepared: Prepared, target: Target) -> tuple[str, dict[str, Any]]:

@@ -64,6 +64,7 @@ class BenchmarkRequest:
             that ran, from 0 (the exact batch) to below 1.
         known: attempts that a ladder goes on from, made before in the same folder under the same conditions, on one
             device in one precision and mode.
+        ahead: further batches that will be asked for next: what can be made for them beforehand is made beside.
         attempt_seconds: the longest that one attempt of a ladder may take; ``None`` for 60 on a CPU, 600 on a GPU.
         host_code: let the native code inside a version-compatible plan run.
         output: the folder for the results.
@@ -88,6 +89,7 @@ class BenchmarkRequest:
     sweep_limit: int | None = None
     sweep_within: float = 0.0
     known: tuple[Attempt, ...] = ()
+    ahead: tuple[int, ...] = ()
     attempt_seconds: float | None = None
     host_code: bool = False
     output: Path = Path()

@@ -46,6 +46,7 @@ class Row:
         output: folder of the files, and ``stem`` how their names begin.
         resume: whether an interrupted sweep is continued.
         after: is called with every full measurement once it is saved; ``None`` for nothing.
+        ahead: batches that will be asked for after this row; what can be made for them beforehand is.
     """
 
     sweep: Sweep
@@ -60,6 +61,7 @@ class Row:
     seconds: float | None = None
     resume: bool = True
     after: Callable[[Prepared, Target, BenchResult], None] | None = None
+    ahead: tuple[int, ...] = ()
 
     @property
     def state_path(self) -> Path:
@@ -161,9 +163,10 @@ def _attempt(
     available: int | None = None
     try:
         prepared = row.prepare(batch)
-        size, available = prepared.footprint(batch), row.available()
+        size = prepared.footprint(batch)
         estimate = size.bytes if size else None
         if sweep.is_ladder:
+            available = row.available()
             why_not = memory.too_large(estimate, available, row.target.device.kind)
             if why_not is not None:
                 reason = "device_memory" if row.target.device.kind == "cuda" else "host_memory"
@@ -175,6 +178,7 @@ def _attempt(
         result = measure(prepared, row.target, settings if step.full else _brief(settings), row.seconds)
     except (RunError, BuildError) as error:
         errors[batch] = error
+        available = row.available() if available is None else available
         return _failed(batch, error, size, available, on_cpu=row.target.device.kind == "cpu")
     total = result.device.memory_bytes
     if not step.full:

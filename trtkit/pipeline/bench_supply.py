@@ -193,6 +193,7 @@ class Supply:
                 ),
                 self._listener,
                 memory=RewriteMemory(self._cache, source.request.identity()),
+                can=can,
             )
             prepared = from_plan(made.plan, can.version or "", lambda manifest: source.path, {})
         subject = replace(prepared.subject, model_sha256=source.sha256, macs_per_image=source.macs)

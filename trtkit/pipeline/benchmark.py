@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from trtkit.artifacts.sweep import Sweep
 from trtkit.errors import UsageError
 from trtkit.measurement.ladder import foothold
 from trtkit.measurement.memory import host_available_bytes
+from trtkit.pipeline.bench_ahead import compile_ahead
 from trtkit.pipeline.bench_choices import Batches, batches_of, modes_of, too_many_threads
 from trtkit.pipeline.bench_exporting import BenchExports, check_exports, export_layers, export_runs
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_given import GivenPlan
-from trtkit.pipeline.bench_measure import measuring
+from trtkit.pipeline.bench_measure import kernels_file, measuring
 from trtkit.pipeline.bench_request import BenchmarkRequest, BenchmarkResult, Failure, Run
 from trtkit.pipeline.bench_rows import Measure, Row, attempt_seconds, run_row
 from trtkit.pipeline.bench_subjects import Prepared, is_plan
@@ -72,7 +74,9 @@ def bench(
             listener.note(crowd)
         several = len(rows) > 1 or len(rows[0].sweep.batches) != 1
         after = export_layers(exports, request, several=several)
+        kernels = partial(kernels_file, cache)
         for row in rows:
+            compile_ahead(row, kernels, listener)
             found = run_row(replace(row, after=after), do, listener)
             runs += found.runs
             sweeps += [found.sweep] if found.sweep.is_ladder or len(found.sweep.batches) > 1 else []
@@ -192,6 +196,7 @@ def _row(
         limit_because=batches.because,
         seconds=seconds,
         resume=not request.force,
+        ahead=request.ahead,
     )
 
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from trtkit import environment
 from trtkit.arguments import check_argument
-from trtkit.artifacts.calibration_table import CalibrationTable
-from trtkit.artifacts.exported import CastModel, ExportedModel
 from trtkit.artifacts.files import publish, sha256_json, staging, write_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path, validation_path
 from trtkit.artifacts.profile import OptimizationProfile
@@ -32,15 +30,13 @@ from trtkit.pipeline.existing import (
     reusable,
 )
 from trtkit.pipeline.listener import Listener, Silence
-from trtkit.pipeline.quantization import Quantization, check_thresholds, lower_quantized
+from trtkit.pipeline.lowering import lower, rewrite_as_asked
+from trtkit.pipeline.quantization import check_thresholds
 from trtkit.pipeline.request import PRECISIONS, QUANTIZED, ConvertRequest, ConvertResult, check_limits
 from trtkit.pipeline.rewrite_memory import RewriteMemory
-from trtkit.pipeline.rewriting import Rewriting, check_asked, check_replayed, replaying, rewritten, target_of
+from trtkit.pipeline.rewriting import check_asked
 from trtkit.pipeline.table_kept import note_replaced, older_table, table_path
-from trtkit.pipeline.tuning import tuned
-from trtkit.stages.adopt import adopt
 from trtkit.stages.build import build
-from trtkit.stages.cast import cast
 from trtkit.stages.export import export
 from trtkit.stages.settle import settle
 from trtkit.stages.validate import ValidationRequest, could_not, left_out, validate
@@ -51,14 +47,18 @@ _UNVALIDATED = "a validation was not wanted: who asked for the plan checks its o
 
 
 def convert(
-    request: ConvertRequest, listener: Listener | None = None, *, memory: RewriteMemory | None = None
+    request: ConvertRequest,
+    listener: Listener | None = None,
+    *,
+    memory: RewriteMemory | None = None,
+    can: Capabilities | None = None,
 ) -> ConvertResult:
     """Definition or ONNX file → checked plan with its manifest, and the ONNX it was built from.
 
     The three files appear together in ``request.output`` when all is done; an error or Ctrl-C leaves nothing behind.
     A plan's name tells model, precision and family alone: a conversion that differs in anything else (shapes,
     ``fp16_io``, seed, build options) replaces the plan of that name, and says so. With ``memory``, rewrites that were
-    checked before on this source are not checked again.
+    checked before on this source are not checked again; with ``can``, the family is not looked for again.
 
     Raises:
         TrtkitError: any of the tree; see :mod:`trtkit.errors`.
@@ -70,8 +70,10 @@ def convert(
     identity = request.source.identity()
     if request.source.seed and (request.source.definition is None or request.source.weights is not None):
         raise UsageError("--seed chooses random weights, and these weights are not random.", hint="Leave --seed out.")
-    listener.stage("Looking for an engine family")
-    can, why = choose(request.family)
+    why = "asked for"
+    if can is None or can.family != request.family or can.cannot_build is not None:
+        listener.stage("Looking for an engine family")
+        can, why = choose(request.family)
     if request.family == "auto" and can.suffix == ".onnx":
         listener.note(f"no engine builder can work here, so the artifact is an ONNX file for ONNX Runtime: {why}")
     # Shapes are left out of this first check: they need the model, and a refused option needs no model to be refused.
@@ -138,49 +140,6 @@ def _check(request: ConvertRequest) -> None:
         )
 
 
-def _lower(
-    request: ConvertRequest, exported: ExportedModel, path: Path, scratch: Path, listener: Listener
-) -> CastModel:
-    """Write the ONNX of the asked precision: a cast, a Q/DQ model made here, or one that someone else made."""
-    if exported.source.precision in QUANTIZED:
-        if request.quantization is not None:
-            raise UsageError(
-                f"{exported.source.name} is quantized already, so tables, data and exclusions cannot be honoured.",
-                hint="Leave them out, or give the float model that it was made from.",
-            )
-        return adopt(exported, path, request.precision, listener.note)
-    if request.precision in QUANTIZED:
-        how = request.quantization or Quantization()
-        return lower_quantized(
-            exported, path, scratch, how, request.precision, request.output, request.command, listener
-        )
-    return cast(exported, path, scratch, precision=request.precision, fp16_io=request.fp16_io, note=listener.note)
-
-
-def _rewritten(
-    request: ConvertRequest,
-    exported: ExportedModel,
-    can: Capabilities,
-    options: BuildOptions,
-    scratch: Path,
-    listener: Listener,
-    known: Known,
-    memory: RewriteMemory | None,
-) -> ExportedModel:
-    """The rewrites that were asked for; with a calibration table, those that it was made behind."""
-    target, table = target_of(can), request.quantization.table if request.quantization else None
-    if request.rewrite is None and table is not None:
-        made_behind = CalibrationTable.read(table)
-        how = replaying(made_behind, target, request.precision)
-        exported = rewritten(exported, how, options.profile, scratch, listener, known)
-        check_replayed(made_behind, exported)
-        return exported
-    how = Rewriting("safe" if request.rewrite is None else request.rewrite, target, request.precision)
-    if how.asked == "auto":
-        how = tuned(exported, how, can, options.profile, scratch, request.rewrite_seconds, listener)
-    return rewritten(exported, how, options.profile, scratch, listener, known, memory)
-
-
 def _convert(
     request: ConvertRequest,
     can: Capabilities,
@@ -207,11 +166,11 @@ def _convert(
         scratch.mkdir()
     with _timed("rewrite", timings):
         known = Known()
-        exported = _rewritten(request, exported, can, options, scratch, listener, known, memory)
+        exported = rewrite_as_asked(request, exported, can, options, scratch, listener, known, memory)
     with _timed("lower", timings):
         softmax, nodes = softmax_axes(exported.model), layers_of_the_source(exported.model)
         in_branches, report_of_rewrites = names_in_branches(exported.model), exported.rewrites
-        made = _lower(request, exported, plan.with_name(onnx_name(request)), scratch, listener)
+        made = lower(request, exported, plan.with_name(onnx_name(request)), scratch, listener)
         refuse_own_source(request, made.onnx)
         made = own_onnx(made, request.output, plan.name, listener)
         del exported  # the weights leave this process before the builder needs the memory
