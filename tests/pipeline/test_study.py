@@ -170,6 +170,7 @@ def test_a_ladder_goes_on_from_the_listed_batches(model: Path, tmp_path: Path) -
     found = study(wanted, run=machine)
     asked = machine.asked[-1]
     assert [request.batches for request in machine.asked] == [(2,), (512,), (1,), ()], "auto comes last"
+    assert [request.ahead for request in machine.asked] == [(2, 512, 1), (), (), ()], "made ready before the first"
     assert asked.ladder and asked.sweep_within == found.study.plan.sweep_within == 0.05
     known = {attempt.batch: attempt for attempt in asked.known}
     assert {batch: attempt.outcome for batch, attempt in known.items()} == {

@@ -61,6 +61,8 @@ def measure(
     if spec.batch is None:
         known = (_known(request, asked, cell) for cell in there.values())
         asked = replace(asked, known=tuple(attempt for attempt in known if attempt is not None))
+    elif spec.count == 1 and not any(cell.status == "done" for cell in there.values()):
+        asked = replace(asked, ahead=tuple(batch for batch in plan.batches if batch is not None))
     try:
         if spec.count > 1:
             return (_together(request, spec, together(ScalingRequest(asked), listener)[0]),)
