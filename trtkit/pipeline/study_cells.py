@@ -57,7 +57,8 @@ def measure(
     if spec.mode != "compute" and spec.device.startswith("cpu"):
         return (Cell(spec, "gap", f"There is no mode {spec.mode} on a CPU: nothing is copied, and nothing captured."),)
     asked = _asked(request, plan, spec, prepared)
-    there = {cell.spec.batch: cell for cell in before if cell.spec.batch and replace(cell.spec, batch=None) == spec}
+    alike = replace(spec, batch=None)
+    there = {cell.spec.batch: cell for cell in before if cell.spec.batch and replace(cell.spec, batch=None) == alike}
     if spec.batch is None:
         known = (_known(request, asked, cell) for cell in there.values())
         asked = replace(asked, known=tuple(attempt for attempt in known if attempt is not None))
