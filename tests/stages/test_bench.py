@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from tests.contract.test_families import conv_net
+from tests.measurement.scripted import clean
 from trtkit.artifacts.bench import BenchResult, Subject
 from trtkit.artifacts.bench_settings import MODES, BenchSettings
 from trtkit.artifacts.device import Device
@@ -21,7 +22,7 @@ from trtkit.backends.null_timed import FAILURES, VARIABLE
 from trtkit.errors import PlanError, RunError, UsageError
 from trtkit.graph.io import specs
 from trtkit.measurement.failure import classify
-from trtkit.stages.bench import BenchRequest, bench, in_force
+from trtkit.stages.bench import BenchRequest, bench, composed, in_force
 from trtkit.worker import Log, Progress
 
 QUICK = BenchSettings("compute", 4, warmup_s=0.02, duration_s=0.15, max_duration_s=0.4, spinning=False)
@@ -207,3 +208,32 @@ def test_the_limit_follows_the_precision(net: Path) -> None:
 
     assert (limit("fp32"), limit("fp16"), limit("int8")) == (5e-3, 1e-2, 0.1)
     assert limit("fp16", check_limit=0.25) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "observed", "source"),
+    [
+        ("fp32", 7.6e-4, "tf32", "tf32"),  # a builder that multiplies FP32 in TF32, whatever it is told
+        ("fp32", 2.0e-6, "fp32", "fp32"),
+        ("tf32", 7.6e-4, "tf32", "tf32"),
+        ("fp32", 5e-5, None, None),  # neither the one nor the other: no percentage instead of a guess
+        ("fp32", None, None, None),
+        ("fp16", 7.6e-4, None, "fp16"),
+    ],
+)
+def test_the_check_tells_fp32_from_tf32_and_the_peak_follows(
+    asked: str, error: float | None, observed: str | None, source: str | None, net: Path
+) -> None:
+    what = subject("tensorrt-rtx", net, asked)
+    request = BenchRequest(what, net, Device("cuda"), QUICK)
+    device = clean().device
+    found = {
+        "device": replace(device, name="NVIDIA H200").to_json(),
+        "settings": QUICK.to_json(),
+        "conditions": {"where": "NVIDIA H200"},
+        "peak": None,
+    }
+    result = composed(request, found, clean().timeline, {"relative_l2": error, "matches": True}, None)
+    assert result.subject.observed == observed
+    assert result.peak_ops_per_s == {"tf32": 494.5e12, "fp32": 67e12, "fp16": 989.5e12, None: None}[source]
+    assert ("relative L2 error" in (result.subject.proof or "")) == (observed is not None)

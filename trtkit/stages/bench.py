@@ -141,11 +141,12 @@ def composed(
     peak_rss_bytes: int | None,
 ) -> BenchResult:
     """The judged result of what a worker found: ``conditions``, ``device``, ``settings`` and ``peak`` as JSON."""
-    device = DeviceFacts.from_json(found["device"])
-    precision = request.subject.observed or request.subject.precision
-    peak = found["peak"] or peaks.peak_of(device.name, precision) or (None, None)
+    device, subject = DeviceFacts.from_json(found["device"]), _seen(request.subject, check)
+    precision = subject.observed or subject.precision
+    tells = precision != "fp32" or subject.observed is not None  # else it may be TF32, whose peak is another
+    peak = found["peak"] or (peaks.peak_of(device.name, precision) if tells else None) or (None, None)
     result = BenchResult(
-        subject=request.subject,
+        subject=subject,
         device=device,
         settings=BenchSettings.from_json(found["settings"]),
         conditions=Conditions(**_tuples(found["conditions"]), check=check, peak_rss_bytes=peak_rss_bytes),
@@ -157,6 +158,18 @@ def composed(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return result.judged(judge(result))
+
+
+def _seen(subject: Subject, check: Mapping[str, Any] | None) -> Subject:
+    """The subject with FP32 and TF32 told apart by the check, where nothing else tells."""
+    error = check.get("relative_l2") if check is not None else None
+    if subject.observed is not None or error is None:
+        return subject
+    observed, because = judging.observed_precision(subject.precision, error)
+    if observed is None:
+        return subject
+    proof = f"{subject.proof}; {because}" if subject.proof else because
+    return replace(subject, observed=observed, proof=proof)
 
 
 def in_force(settings: BenchSettings, device: Device) -> BenchSettings:
