@@ -71,7 +71,7 @@ def test_the_result_computes_the_same_and_its_report_says_how_it_was_checked(mod
 
 def test_the_target_decides_what_is_safe(model, tmp_path):
     gpu = optimize(request(model, tmp_path / "gpu.onnx", target="tensorrt-rtx:9.0"))
-    assert gpu.report.names == ("lrn_band", "stem_space_to_depth")
+    assert gpu.report.names == ("lrn_band", "stem_space_to_depth_16")
     agree(heavy(), onnx.load(gpu.onnx.path))
     none = optimize(request(model, tmp_path / "none.onnx", rewrite="none"))
     assert none.report.rewrites == () and ops(onnx.load(none.onnx.path)) == ops(heavy())
@@ -136,7 +136,7 @@ def test_without_a_gpu_auto_falls_back_and_says_so(model, tmp_path):
     notes = Notes()
     done = optimize(request(model, tmp_path / "a.onnx", rewrite="auto", target="tensorrt-rtx"), notes)
     if any("cannot measure here" in text for text in notes.texts):
-        assert done.report.names == ("lrn_band", "stem_space_to_depth")
+        assert done.report.names == ("lrn_band", "stem_space_to_depth_16")
         assert "auto could not measure here" in done.report.chosen_because
     else:
         assert "contests" in done.report.chosen_because

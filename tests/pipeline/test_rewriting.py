@@ -30,7 +30,7 @@ from trtkit.pipeline.validation import validate_plan
 from trtkit.stages import validate as stage
 from trtkit.stages.export import SourceRequest
 
-STEM = "conv1/stem_space_to_depth/space_to_depth"
+STEM = "conv1/stem_space_to_depth_16/space_to_depth"
 
 
 def small():
@@ -150,12 +150,12 @@ def done(tmp_path_factory):
 
 
 def test_a_table_records_the_rewrites_and_convert_does_them_again(done, model, tmp_path):
-    assert done.table.rewrites == {"lrn_band": ("norm1",), "stem_space_to_depth": ("conv1",)}
+    assert done.table.rewrites == {"lrn_band": ("norm1",), "stem_space_to_depth_16": ("conv1",)}
     assert set(done.table.tensors) == {STEM, "n1"} and done.table.tensors[STEM].method == "minmax"
     assert CalibrationTable.read(done.table_path).rewrites == done.table.rewrites
     # ONNX Runtime's own safe list has no stem: the table decides.
     made = convert(int8(tmp_path, "out", Quantization(table=done.table_path), model))
-    assert made.manifest.rewrites.names == ("lrn_band", "stem_space_to_depth")
+    assert made.manifest.rewrites.names == ("lrn_band", "stem_space_to_depth_16")
     assert made.manifest.onnx.sha256 == done.onnx.sha256
     assert "table was made behind" in made.manifest.rewrites.chosen_because
 
@@ -170,7 +170,7 @@ def test_a_table_whose_rewrites_cannot_be_done_again_is_refused(done, model, tmp
 
 def test_another_choice_than_the_tables_names_the_difference(done, model, tmp_path):
     request = int8(tmp_path, "out", Quantization(table=done.table_path), model)
-    with pytest.raises(CalibrationError, match=r"lacks 1 of 2.*changed by lrn_band, stem_space_to_depth before"):
+    with pytest.raises(CalibrationError, match=r"lacks 1 of 2.*changed by lrn_band, stem_space_to_depth_16 before"):
         convert(replace(request, rewrite="none"))
     # The band keeps every name, so a table made without rewrites goes with it.
     plain = calibrated(model, tmp_path, rewrite="none")
@@ -230,7 +230,7 @@ def test_int8_on_tensorrt_rtx_keeps_the_band_out_of_the_proof_and_in_the_float_t
     how = Quantization(data=DataSpec(tmp_path / "data.npy"), method="minmax", high_precision=high_precision)
     asked_for = {"precision": "int8", "quantization": how, "family": "tensorrt-rtx", "batch": "1:4:8"}
     manifest = convert(asked(model, tmp_path / "out", **asked_for)).manifest
-    assert manifest.rewrites.names == ("lrn_band", "stem_space_to_depth")
+    assert manifest.rewrites.names == ("lrn_band", "stem_space_to_depth_16")
     assert manifest.proof.sentence == "2 of 2 Conv in INT8" and manifest.proof.fraction("int8") == 1
     products = [layer for layer in manifest.layers.layers if layer.is_product]
     (band,) = [layer for layer in products if "norm1/lrn_band/sum" in layer.onnx_nodes]

@@ -14,10 +14,10 @@ from trtkit.graph.qdq import insert
 from trtkit.graph.rewrites import ALL, apply_all, made_by, safe
 
 
-def rewritten():
+def rewritten(stride):
     weights = {"w": normal(16, 3, 5, 5, scale=0.1), "v": normal(16, 16, 3, 3, scale=0.1)}
     nodes = [
-        node("Conv", ["x", "w"], "c1", "conv1", strides=[2, 2], pads=[2, 2, 2, 2]),
+        node("Conv", ["x", "w"], "c1", "conv1", strides=[stride, stride], pads=[2, 2, 2, 2]),
         node("Relu", ["c1"], "r1", "relu1"),
         node("LRN", ["r1"], "n1", "norm1", size=5),
         node("Conv", ["n1", "v"], "y", "conv2", pads=[1, 1, 1, 1]),
@@ -26,8 +26,9 @@ def rewritten():
 
 
 @pytest.mark.parametrize("high_precision", ["fp32", "fp16"])
-def test_the_band_stays_float_and_the_layers_keep_their_names(high_precision):
-    source = rewritten()
+@pytest.mark.parametrize(("stride", "stem"), [(2, "stem_space_to_depth_16"), (4, "stem_space_to_depth")])
+def test_the_band_stays_float_and_the_layers_keep_their_names(stride, stem, high_precision):
+    source = rewritten(stride)
     placement = place(source)
     assert {d.node for d in placement.decisions if d.rule == "Q1-weighted"} == {"conv1", "conv2"}
     assert "n1" in placement.tensors  # the tensor between norm1 and conv2 is still called what it was
@@ -37,7 +38,7 @@ def test_the_band_stays_float_and_the_layers_keep_their_names(high_precision):
     assert decided["norm1/lrn_band/sum"].why.endswith(": lrn_band") and "F13-rewrite" in placement.explain()
     # The image, padded and rearranged in front of conv1, is still the image: its maximum is kept.
     assert placement.raw == (next(item.input[0] for item in source.graph.node if item.name == "conv1"),)
-    assert decided["conv1/stem_space_to_depth/space_to_depth"].rule == "M1-moves"
+    assert decided[f"conv1/{stem}/space_to_depth"].rule == "M1-moves"
     assert [name for name, op in layers_of_the_source(source) if op == "Conv"] == ["conv1", "conv2"]
     made = insert(source, placement, dict.fromkeys(placement.tensors, 4.0), "int8", high_precision=high_precision)
     onnx.checker.check_model(made, full_check=True)

@@ -65,14 +65,20 @@ def test_every_entry_has_a_source_and_round_trips():
         assert item.interval is not None or "by hand" in item.source
 
 
-def test_the_table_speaks_of_todays_definitions():
+@pytest.mark.parametrize("without", ["stem_space_to_depth_16", None])
+@pytest.mark.parametrize("name", ["alexnet", "googlenet"])
+def test_the_table_speaks_of_todays_definitions(name, without):
     """Its hashes are those of the graphs that are exported now: otherwise it would never be found."""
-    for name in ("alexnet", "googlenet"):
-        model, _ = prepare(model_defs.get(name).build(), name)
-        done, hits = [], []
-        for rewrite in safe("tensorrt-rtx"):
-            sites = ALL[rewrite].find(apply_all(model, done)[0])
-            if sites and find(rewrite, sites, done, "tensorrt-rtx", "fp16", 1024) is not None:
-                hits.append(rewrite)
-            done += [rewrite] if sites else []
-        assert hits == ["lrn_band", "stem_space_to_depth"]
+    model, _ = prepare(model_defs.get(name).build(), name)
+    done, hits = [], []
+    for rewrite in safe("tensorrt-rtx"):
+        sites = ALL[rewrite].find(apply_all(model, done)[0]) if rewrite != without else ()
+        if sites and find(rewrite, sites, done, "tensorrt-rtx", "fp16", 1024) is not None:
+            hits.append(rewrite)
+        done += [rewrite] if sites else []
+    measured = ((item.rewrite, item.model, item.family, item.precision) for item in entries())
+    known = {rewrite for rewrite, *where in measured if where == [name, "tensorrt-rtx", "fp16"]}
+    assert hits == [rewrite for rewrite in done if rewrite in known]
+    # Where it may, the padded stem takes GoogLeNet's place from the plain one; the table need not know it yet.
+    stem = set() if (name, without) == ("googlenet", None) else {"stem_space_to_depth"}
+    assert {"lrn_band"} | stem <= set(hits)

@@ -75,7 +75,7 @@ _SAFE_ON_GPU: tuple[str, ...] = ("stem_space_to_depth",)
 """Further ones that were never slower on a GPU. On a CPU the space-to-depth stem cost AlexNet with a band 17 % (168 →
 139 images/s, ONNX Runtime, two cores)."""
 
-_SAFE_ON_TENSORRT: tuple[str, ...] = _SAFE_ON_GPU
+_SAFE_ON_TENSORRT: tuple[str, ...] = ("stem_space_to_depth_16", *_SAFE_ON_GPU)
 """Further ones for TensorRT and TensorRT-RTX, which may differ from those of other engines on a GPU."""
 
 _SAFE_ON_CPU: tuple[str, ...] = ("hard_swish",)
