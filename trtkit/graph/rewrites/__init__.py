@@ -71,12 +71,13 @@ SAFE: tuple[str, ...] = (
 )
 """Rewrites that were never slower wherever they were measured, in the order of application."""
 
-_SAFE_ON_GPU: tuple[str, ...] = ("stem_space_to_depth",)
-"""Further ones that were never slower on a GPU. On a CPU the space-to-depth stem cost AlexNet with a band 17 % (168 →
-139 images/s, ONNX Runtime, two cores)."""
+_SAFE_ON_TENSORRT: tuple[str, ...] = ("stem_space_to_depth_16", "stem_space_to_depth")
+"""Further ones for TensorRT and TensorRT-RTX. On a CPU the space-to-depth stem cost AlexNet with a band 17 % (168 → 139
+images/s, ONNX Runtime, two cores)."""
 
-_SAFE_ON_TENSORRT: tuple[str, ...] = ("stem_space_to_depth_16", *_SAFE_ON_GPU)
-"""Further ones for TensorRT and TensorRT-RTX, which may differ from those of other engines on a GPU."""
+_NOT_ON_CUDA: tuple[str, ...] = ("lrn_band",)
+"""Those that ONNX Runtime's CUDA provider was not measured with beside its own graph. It fuses no elementwise kernels
+into convolutions, and has a kernel for LRN: what helps an engine that fuses may cost it much."""
 
 _SAFE_ON_CPU: tuple[str, ...] = ("hard_swish",)
 """Further ones for a CPU. TensorRT-RTX fuses the spelt-out hard-swish into the convolution before it more often than
@@ -93,11 +94,13 @@ def safe(target: str) -> tuple[str, ...]:
         target: a family, such as ``tensorrt-rtx``, and perhaps ``:`` with what it runs on: ``onnxruntime:cpu``,
             ``onnxruntime:cuda``, ``tensorrt:9.0``.
     """
+    chosen = set(SAFE)
     if target in _ON_CPU:
-        further = _SAFE_ON_CPU
+        chosen |= set(_SAFE_ON_CPU)
+    elif target.partition(":")[0] in _TENSORRT:
+        chosen |= set(_SAFE_ON_TENSORRT)
     else:
-        further = _SAFE_ON_TENSORRT if target.partition(":")[0] in _TENSORRT else _SAFE_ON_GPU
-    chosen = {*SAFE, *further}
+        chosen -= set(_NOT_ON_CUDA)
     return tuple(name for name in ALL if name in chosen)
 
 

@@ -47,7 +47,7 @@ class JoinGroups(Rewrite):
 
     name = "join_groups"
     summary = "a convolution of 2 groups as a dense one, with weights of zero between the groups"
-    gains = "GPU: to be measured (AlexNet's second, fourth and fifth convolution); CPU: twice the work"
+    gains = "GPU: AlexNet 1.02× in FP16 at batch 1024, but 0.89× at batch 1 and 0.79× in FP32; CPU: twice the work"
 
     def edits(self, graph: GraphView) -> Iterator[Edit]:
         """See :meth:`Rewrite.edits`."""

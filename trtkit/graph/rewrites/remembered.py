@@ -18,6 +18,8 @@ from trtkit.artifacts.rewrites import Site
 
 __all__ = ["TABLE", "Remembered", "entries", "find", "regions_of"]
 
+_WORTHWHILE = 1.01  # a difference below this is not worth another graph
+
 TABLE = Path(__file__).with_name("remembered.json")
 
 
@@ -58,8 +60,8 @@ class Remembered:
 
     @property
     def slower(self) -> bool:
-        """Whether it is known to cost speed."""
-        return self.interval[1] < 1 if self.interval is not None else self.gain < 1
+        """Whether it is known to cost speed, and enough of it to matter."""
+        return self.gain <= 1 / _WORTHWHILE and (self.interval is None or self.interval[1] < 1)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
