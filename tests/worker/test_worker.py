@@ -52,26 +52,24 @@ def test_progress_and_log_events_arrive_in_order() -> None:
     assert result.log == ("the vendor warns",)
 
 
-def test_workers_do_without_torch(tmp_path: Path) -> None:
+def test_workers_do_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PyTorch that is installed is not imported to ask whether an array is a tensor."""
     (tmp_path / "torch.py").write_text("Tensor = bytes\n__version__ = '9.9'\n")
     info = tmp_path / "torch-9.9.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9\n")
-    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    monkeypatch.syspath_prepend(tmp_path)  # a worker sees the modules that this process sees
+    ask = "import sys; from polygraphy import util; util.array.is_torch(1); print('torch' in sys.modules)"
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     there = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from polygraphy import util; util.array.is_torch(1); import sys; print('torch' in sys.modules)",
-        ],
+        [sys.executable, "-c", ask],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=True,
     )
     assert there.stdout.strip() == "True"  # outside of a worker Polygraphy does import it
-    result = worker.run(f"{JOBS}:asks_polygraphy_for_tensors", {}, what="asking Polygraphy", env={"PYTHONPATH": path})
+    result = worker.run(f"{JOBS}:asks_polygraphy_for_tensors", {}, what="asking Polygraphy")
     assert result.value == {"is_torch": False, "loaded": False}
 
 
