@@ -39,6 +39,7 @@ def test_data_root_reaches_the_calibration(words: list[str], capfd: pytest.Captu
     assert "elsewhere" in json.loads(capfd.readouterr().out)["error"]["message"]
 
 
+@pytest.mark.slow
 def test_equal_data_reuse_the_plan_and_other_data_do_not(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     def reused(*more: str) -> bool:
         assert main([*words, "--data", "data.npy", *more, "--json"]) == 0

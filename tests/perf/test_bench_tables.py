@@ -82,6 +82,7 @@ def rehearse(tmp_path: Path, *options: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_rehearsal_writes_every_line_and_a_later_call_adds_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

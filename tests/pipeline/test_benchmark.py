@@ -159,6 +159,7 @@ def test_own_data(net: Path, tmp_path: Path) -> None:
     assert result.settings.data == "photos.npy"
 
 
+@pytest.mark.slow
 def test_exports_beside_the_results(net: Path, tmp_path: Path) -> None:
     exports = BenchExports(tmp_path / "t.csv", tmp_path / "times.json", tmp_path / "profile.json")
     found = run(net, tmp_path, devices="cpu", batches=(2,), exports=exports)
@@ -261,6 +262,7 @@ def test_a_ladder_goes_on_from_what_is_known(plan: Path, tmp_path: Path, monkeyp
     assert found.runs[0].result.created == listed.result.created
 
 
+@pytest.mark.slow
 def test_a_ladder_ends_where_the_profile_does_and_where_an_attempt_hangs(
     plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def test_python_objects_are_data_like_their_file(folder: Path, done: Calibration
     assert table.data["identity"][:12] in table.data["source"]
 
 
+@pytest.mark.slow
 def test_a_conversion_takes_an_array(folder: Path) -> None:
     values = np.load(folder / "data.npy")
     result = convert(int8(folder, "python-plan", Quantization(data=DataSpec(values), batch=4)))
@@ -156,6 +157,7 @@ def test_methods_that_nothing_compares_are_told(folder: Path) -> None:
     assert any("not compared" in text for text in made.report.warnings)
 
 
+@pytest.mark.slow
 def test_damaged_held_out_samples_are_counted_alike_everywhere(folder: Path) -> None:
     """Table, report, manifest and notes after all passes, whichever of them found the damage."""
     write_folder(folder / "photos", 24)

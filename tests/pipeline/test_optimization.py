@@ -180,6 +180,7 @@ def test_a_quantized_model_is_refused(tmp_path):
         optimize(request(saved(net(nodes, {"x": ("N", 4)}, weights), tmp_path), tmp_path / "o.onnx"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupted_measurement_leaves_nothing_but_what_is_known(model, tmp_path, cache):
     folder = tmp_path / "out"

@@ -93,6 +93,7 @@ def test_a_missing_tensor_names_what_was_changed_in_the_model(folder: Path, done
         convert(int8(folder, "fewer", Quantization(table=folder / "fewer.json")))
 
 
+@pytest.mark.slow
 def test_changed_data_are_calibrated_anew(folder: Path) -> None:
     rng = np.random.default_rng(2)
     np.save(folder / "changing.npy", rng.standard_normal((12, 3, 16, 16), dtype=np.float32))

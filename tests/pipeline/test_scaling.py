@@ -89,6 +89,7 @@ def test_without_the_alone_windows_there_is_no_efficiency(plan: Path, tmp_path: 
     assert found.result.total_images_per_s == pytest.approx(1000, rel=0.2)
 
 
+@pytest.mark.slow
 def test_real_computation_on_two_parts_of_the_cpu(tmp_path: Path) -> None:
     onnx.save(conv_net(), tmp_path / "net.onnx")
     (found,) = scale(asked(tmp_path / "net.onnx", tmp_path, "cpu*2"))

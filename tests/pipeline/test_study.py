@@ -100,6 +100,7 @@ def request_for(model: Path, tmp_path: Path, **changes: object) -> StudyRequest:
     return StudyRequest(**{**chosen, **changes})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_whole_study_on_the_cpu(model: Path, tmp_path: Path) -> None:
     result = study(request_for(model, tmp_path, precisions=("fp32", "int8", "tf32")))
     folder = tmp_path / "study"
@@ -183,6 +184,7 @@ def test_a_ladder_goes_on_from_the_listed_batches(model: Path, tmp_path: Path) -
         assert left_of(wanted, plan_of(wanted)[0]) == left, "only what is asked for more closely is looked for again"
 
 
+@pytest.mark.slow
 def test_a_real_ladder_takes_over_the_listed_measurement(model: Path, tmp_path: Path) -> None:
     found = study(request_for(model, tmp_path, batches=(2, None), sweep_limit=3))
     cells = {cell.spec.batch: cell for cell in found.study.cells}
@@ -218,6 +220,7 @@ def test_devices_at_work_together(model: Path, tmp_path: Path) -> None:
     assert "figure-scaling-1" in page and "cpu:1/2 is 20% slow." in page
 
 
+@pytest.mark.slow
 def test_a_kill_loses_the_cell_in_flight_at_most(model: Path, tmp_path: Path) -> None:
     words = ["-p", "fp32", "--batch", "1,2,4", "--devices", "cpu", "--duration", "0.1", "--max-duration", "0.2"]
     command = [sys.executable, "-m", "trtkit", "study", "--models", str(model), *words, "-o", str(tmp_path / "killed")]

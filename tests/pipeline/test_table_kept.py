@@ -43,6 +43,7 @@ def test_the_same_calibration_again_replaces_nothing_and_another_one_says_so(fol
     assert text.endswith(f"an int8 table by minmax from 32 samples of {folder / 'data.npy'}")
 
 
+@pytest.mark.slow
 def test_a_synthetic_table_replaces_a_real_one_only_if_forced(folder: Path) -> None:
     wanted = request(folder, "guarded", method="minmax")
     table = calibrate(wanted).table_path
