@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from tests.pipeline.test_bench_rows import GIB, Notes, prepared, row
+from trtkit.artifacts.device import Device
 from trtkit.artifacts.sweep import Attempt
+from trtkit.backends.base import Capabilities
 from trtkit.errors import BuildError, RunError
 from trtkit.pipeline import bench_ahead
 from trtkit.pipeline.bench_ahead import compile_ahead, width_here
+from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_subjects import Prepared
 
 
@@ -85,6 +88,7 @@ def test_failures_are_left_to_the_measurement(tmp_path: Path) -> None:
         {"batches": ()},
         {"batches": (8,)},
         {"available": lambda: 1},
+        {"target": Target(Device("cuda"), Capabilities("null", "1.0", refused={"runtime_cache": "it has none"}), "")},
         {"kernels": lambda made, target: None},
     ],
 )

@@ -61,7 +61,8 @@ def compile_ahead(
     width = width_here() if width is None else width
     waiting = (batch for batch in row.sweep.batches if row.sweep.latest(batch) is None)
     batches = tuple(dict.fromkeys((*waiting, *row.ahead)))
-    if row.target.device.kind != "cuda" or row.sweep.profile != "each" or len(batches) < 2 or width < 2:
+    compiles = row.target.device.kind == "cuda" and "runtime_cache" not in row.target.can.refused
+    if not compiles or row.sweep.profile != "each" or len(batches) < 2 or width < 2:
         return 0
     free = row.available()
     room = None if free is None else free * _ROOM / width
