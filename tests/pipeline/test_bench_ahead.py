@@ -14,10 +14,11 @@ from trtkit.artifacts.device import Device
 from trtkit.artifacts.sweep import Attempt
 from trtkit.backends.base import Capabilities
 from trtkit.errors import BuildError, RunError
-from trtkit.pipeline import bench_ahead
-from trtkit.pipeline.bench_ahead import compile_ahead, width_here
+from trtkit.pipeline import side_by_side
+from trtkit.pipeline.bench_ahead import compile_ahead
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_subjects import Prepared
+from trtkit.pipeline.side_by_side import spare_processors
 
 
 class Compiler:
@@ -105,5 +106,5 @@ def test_what_is_not_compiled_ahead(tmp_path: Path, changes: dict[str, Any]) -> 
 
 def test_the_width_is_half_of_the_processors_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     for count, width in ((1, 0), (2, 1), (5, 2), (64, 6)):
-        monkeypatch.setattr(bench_ahead.os, "sched_getaffinity", lambda pid, n=count: set(range(n)), raising=False)
-        assert width_here() == width
+        monkeypatch.setattr(side_by_side.os, "sched_getaffinity", lambda pid, n=count: set(range(n)), raising=False)
+        assert spare_processors(6) == width

@@ -13,7 +13,7 @@ from trtkit.errors import BuildError, RunError
 from trtkit.graph import io
 from trtkit.graph.shapes import resolve_profile
 from trtkit.measurement.contest import Contest, ContestRule
-from trtkit.pipeline import rewrite_candidates, rewrite_ground, rewrite_place
+from trtkit.pipeline import rewrite_candidates, rewrite_ground, side_by_side
 from trtkit.pipeline.listener import Silence
 from trtkit.pipeline.rewrite_ground import MeasuringGround
 from trtkit.pipeline.rewrite_place import Place
@@ -142,6 +142,6 @@ def test_the_width_suits_the_machine_and_the_family(monkeypatch):
         (64, {"runtime_cache": "its builder times kernels"}, ".plan", 1),
         (64, {}, ".onnx", 1),
     ):
-        monkeypatch.setattr(rewrite_place.os, "sched_getaffinity", lambda pid, n=cores: set(range(n)), raising=False)
+        monkeypatch.setattr(side_by_side.os, "sched_getaffinity", lambda pid, n=cores: set(range(n)), raising=False)
         family = can.from_json({**can.to_json(), "refused": refused, "suffix": suffix})
         assert Place(family, Device("cuda"), "fp32", resolve_profile(io.specs(heavy())[0], "1", ())).width == wanted

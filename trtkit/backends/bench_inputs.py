@@ -44,16 +44,14 @@ def input_sets(
     size = sum(math.prod(settings.shapes[spec.name]) * np.dtype(spec.dtype).itemsize for spec in inputs)
     cache = _GPU_CACHE_BYTES if device.kind == "cuda" else _last_cache_bytes()
     count = settings.buffers or min(max(math.ceil(_CACHES * cache / max(size, 1)), 1), _MOST_SETS)
-    samples = _drawn(inputs, settings, std, count) if data is None else _read(data, inputs)
-    for spec in inputs if data is not None else ():
-        _check_samples(samples[spec.name], settings.shapes[spec.name], spec, data)
+    samples = _drawn(inputs, settings, std, count) if data is None else _read(data, inputs, settings)
     return [
         {spec.name: _rows(samples[spec.name], index, settings.shapes[spec.name], spec) for spec in inputs}
         for index in range(count)
     ]
 
 
-def _read(data: Path, inputs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+def _read(data: Path, inputs: Sequence[TensorSpec], settings: BenchSettings) -> dict[str, np.ndarray]:
     try:
         loaded = np.load(data)
         arrays = {inputs[0].name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
@@ -67,16 +65,14 @@ def _read(data: Path, inputs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
             f"{data.name} has no array for input {', '.join(missing)}; it has {', '.join(arrays)}.",
             hint="Save one array for each input, under its name.",
         )
+    for spec in inputs:
+        samples, shape = arrays[spec.name], settings.shapes[spec.name]
+        if samples.shape[1:] != shape[1:] or not len(samples):
+            raise UsageError(
+                f"{data.name} has samples of shape {samples.shape[1:]}; input {spec.name} takes {shape[1:]}.",
+                hint="Prepare the data in the shape of the input.",
+            )
     return arrays
-
-
-def _check_samples(samples: np.ndarray, shape: tuple[int, ...], spec: TensorSpec, data: Path | None) -> None:
-    if samples.shape[1:] != shape[1:] or not len(samples):
-        raise UsageError(
-            f"{data.name if data else 'The data'} has samples of shape {samples.shape[1:]}; "
-            f"input {spec.name} takes {shape[1:]}.",
-            hint="Prepare the data in the shape of the input.",
-        )
 
 
 def _drawn(inputs: Sequence[TensorSpec], settings: BenchSettings, std: float, count: int) -> dict[str, np.ndarray]:

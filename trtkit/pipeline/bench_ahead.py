@@ -6,7 +6,6 @@ them idle. While one worker compiles, this process converts for the next batch. 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,11 +17,11 @@ from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_rows import Row
 from trtkit.pipeline.bench_subjects import Prepared
 from trtkit.pipeline.listener import Listener
-from trtkit.pipeline.side_by_side import Crew, Job, side_by_side
+from trtkit.pipeline.side_by_side import Crew, Job, side_by_side, spare_processors
 from trtkit.stages.contest import compile_kernels
 from trtkit.worker import Progress
 
-__all__ = ["compile_ahead", "width_here"]
+__all__ = ["compile_ahead"]
 
 _MOST = 6
 _ROOM = 0.5  # of the memory that is free, for all that are compiled at a time
@@ -32,12 +31,6 @@ Compile = Callable[..., None]
 
 Kernels = Callable[[Prepared, Target], Path | None]
 """The file that keeps an artifact's just-in-time kernels; ``None`` for families that have none."""
-
-
-def width_here() -> int:
-    """How many plans are compiled at a time: half of the processors that this process may use, 6 at most."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST, count // 2)
 
 
 def compile_ahead(
@@ -52,13 +45,13 @@ def compile_ahead(
         row: what is about to be measured.
         kernels: where a plan's kernels are kept; those that are there already are not compiled.
         listener: is told how far it is.
-        width: how many at a time; ``None`` for :func:`width_here`.
+        width: how many at a time; ``None`` for half of the processors, 6 at most.
         compiling: compiles one plan's.
 
     Returns:
         How many plans were compiled.
     """
-    width = width_here() if width is None else width
+    width = spare_processors(_MOST) if width is None else width
     waiting = (batch for batch in row.sweep.batches if row.sweep.latest(batch) is None)
     batches = tuple(dict.fromkeys((*waiting, *row.ahead)))
     compiles = row.target.device.kind == "cuda" and "runtime_cache" not in row.target.can.refused

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 
 from trtkit import environment
@@ -10,6 +9,7 @@ from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.backends.base import Capabilities
+from trtkit.pipeline.side_by_side import spare_processors
 from trtkit.stages.bench import in_force
 
 __all__ = ["Place"]
@@ -80,5 +80,4 @@ class Place:
         """
         if self.can.suffix == ".onnx" or "runtime_cache" in self.can.refused:
             return 1
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(_MOST_SIDE_BY_SIDE, max(1, count // 2))
+        return max(spare_processors(_MOST_SIDE_BY_SIDE), 1)

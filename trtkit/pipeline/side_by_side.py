@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,9 +12,15 @@ from trtkit.errors import RunError, TrtkitError
 from trtkit.worker import Log, Progress, Worker, WorkerResult
 from trtkit.worker.launch import answer_of
 
-__all__ = ["Crew", "Job", "side_by_side"]
+__all__ = ["Crew", "Job", "side_by_side", "spare_processors"]
 
 _SLICE_S = 0.2  # an endless wait takes no Ctrl-C on Windows, and would not see that the time is up
+
+
+def spare_processors(most: int) -> int:
+    """How many single-threaded jobs may go side by side: half of the processors that this process may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(most, count // 2)
 
 
 class Crew:
