@@ -99,3 +99,22 @@ def test_batches_are_those_that_all_inputs_allow() -> None:
     assert OptimizationProfile({"x": IMAGE, "z": narrow}).batches == (2, 4, 12)
     far = ShapeRange((100, 5), (100, 5), (200, 5))
     assert OptimizationProfile({"x": IMAGE, "z": far}).batches is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "few"),
+    [
+        (1, 1, (1,)),
+        (1, 128, (1, 3)),
+        (2, 2, (2,)),
+        (4, 64, (4,)),
+        (8, 8, (8,)),
+        (64, 4096, (1, 3)),
+        (8192, 8192, (1, 3)),
+    ],
+)
+def test_a_few_samples_stand_for_a_range_that_begins_far_above(low: int, high: int, few: tuple[int, ...]) -> None:
+    profile = OptimizationProfile({"x": ShapeRange((low, 3), (high, 3), (high, 3)), "k": FIXED}, ("x",))
+    assert profile.few_batches == few
+    assert profile.shapes_beyond(3) == {"x": (3, 3), "k": (2,)}
+    assert OptimizationProfile({"k": FIXED}).few_batches == ()

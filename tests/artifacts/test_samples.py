@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trtkit.artifacts.model import TensorSpec
-from trtkit.artifacts.samples import SampleCase, SamplePlan
+from trtkit.artifacts.samples import DIFFERENT_ROWS, SampleCase, SamplePlan
 
 TYPES = ("float32", "float16", "float64", "int64", "int32", "uint8", "bool")
 INPUTS = tuple(TensorSpec(f"x{dtype}", dtype, ("N", 1000)) for dtype in TYPES)
@@ -83,3 +83,25 @@ def test_a_scalar_and_an_empty_shape() -> None:
     case = SampleCase("fixed shape", {"threshold": ()})
     (value,) = SamplePlan(0, (spec,), 1.0, (case,)).feeds(case).values()
     assert np.asarray(value).shape == () and np.asarray(value).dtype == np.float32
+
+
+def test_samples_of_a_large_batch_repeat_and_the_different_ones_are_its_first() -> None:
+    inputs = (TensorSpec("x", "float32", ("N", 5)), TensorSpec("k", "int64", (3,)))
+    cases = tuple(SampleCase(f"batch {size}", {"x": (size, 5), "k": (3,)}, ("x",)) for size in (2, 100))
+    made = SamplePlan(0, inputs, 1.0, cases)
+    large = made.feeds(cases[1])
+    assert large["x"].shape == (100, 5) and len(np.unique(large["x"], axis=0)) == DIFFERENT_ROWS
+    np.testing.assert_array_equal(large["x"], large["x"][np.arange(100) % DIFFERENT_ROWS])
+    few = made.different()
+    assert [case.batch for case in few.cases] == [2, DIFFERENT_ROWS] and few.different() == few
+    np.testing.assert_array_equal(few.feeds(few.cases[1])["x"], large["x"][:DIFFERENT_ROWS])
+    np.testing.assert_array_equal(few.feeds(few.cases[1])["k"], large["k"])
+    np.testing.assert_array_equal(few.feeds(few.cases[0])["x"], made.feeds(cases[0])["x"])
+    assert SamplePlan.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+def test_inputs_of_different_batches_are_drawn_whole() -> None:
+    case = SampleCase("minimum", {"x": (40, 2), "y": (50, 2)}, ("x", "y"))
+    made = SamplePlan(0, tuple(TensorSpec(name, "float32", ("N", 2)) for name in "xy"), 1.0, (case,))
+    assert made.different() == made
+    assert {name: len(np.unique(array, axis=0)) for name, array in made.feeds(case).items()} == {"x": 40, "y": 50}

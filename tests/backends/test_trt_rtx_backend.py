@@ -234,3 +234,13 @@ def test_loading_without_a_gpu_names_the_reason(convolution: Path) -> None:
     (answer,) = play(Scenario("layers", {"plan": str(convolution.with_suffix(".plan"))}, compute_capability=None))
     assert answer["error"]["type"] == BackendUnavailableError.__name__
     assert "no CUDA device" in answer["error"]["message"]
+
+
+def test_activations_above_the_vendors_default_workspace(convolution: Path) -> None:
+    """64 GiB by default, an "OutOfMemory" on devices that have more; nothing is allocated here."""
+    batch = 64 << 20  # 48 GiB in, 64 GiB out
+    profile = OptimizationProfile({"x": ShapeRange(*(((batch, 3, 8, 8),) * 3))}, ("x",))
+    with pytest.raises(BuildError, match="OutOfMemory") as caught:
+        build(convolution, profile=profile, compute_capability=("8.6",), workspace_bytes=64 << 30)
+    assert "raise the limit" in (caught.value.hint or "")
+    assert build(convolution, profile=profile, compute_capability=("8.6",)).targets == ("8.6",)

@@ -14,11 +14,11 @@ from trtkit.artifacts.device import Device
 from trtkit.artifacts.sweep import Attempt
 from trtkit.backends.base import Capabilities
 from trtkit.errors import BuildError, RunError
-from trtkit.pipeline import side_by_side
 from trtkit.pipeline.bench_ahead import compile_ahead
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_subjects import Prepared
-from trtkit.pipeline.side_by_side import spare_processors
+from trtkit.worker import side_by_side
+from trtkit.worker.side_by_side import spare_processors
 
 
 class Compiler:

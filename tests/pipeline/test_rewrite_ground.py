@@ -13,11 +13,12 @@ from trtkit.errors import BuildError, RunError
 from trtkit.graph import io
 from trtkit.graph.shapes import resolve_profile
 from trtkit.measurement.contest import Contest, ContestRule
-from trtkit.pipeline import rewrite_candidates, rewrite_ground, side_by_side
+from trtkit.pipeline import rewrite_candidates, rewrite_ground
 from trtkit.pipeline.listener import Silence
 from trtkit.pipeline.rewrite_ground import MeasuringGround
 from trtkit.pipeline.rewrite_place import Place
 from trtkit.stages.export import SourceRequest, export
+from trtkit.worker import side_by_side
 
 BAND, STEM = ("lrn_band",), ("stem_space_to_depth",)
 FOUND = Contest(2.0, (1.9, 2.1), 10, 2.0, 1.0, "decided")

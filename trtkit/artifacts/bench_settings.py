@@ -38,7 +38,7 @@ class BenchSettings:
         threads: ONNX Runtime's intra-op threads on a CPU; ``None`` takes every processor it may use.
         affinity: processors to be pinned to; empty for no pinning.
         spinning: whether ONNX Runtime's idle threads spin.
-        tf32: whether ONNX Runtime's CUDA provider may multiply FP32 in TF32.
+        tf32: whether ONNX Runtime's CUDA provider may multiply FP32 in TF32; without it, it uses no tensor cores.
         aux_streams: most auxiliary streams of TensorRT; ``None`` leaves it to the engine.
         engine_graphs: whether the runtime captures CUDA graphs by itself (TensorRT-RTX's CUDA graph strategy).
         seed: of synthetic inputs.

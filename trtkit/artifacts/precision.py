@@ -10,13 +10,22 @@ from typing import Any
 from trtkit.artifacts.files import json_ready
 from trtkit.artifacts.layers import LayerSource
 
-__all__ = ["INSIDE", "WEIGHTED_OPS", "NodePrecision", "PrecisionProof"]
+__all__ = ["INSIDE", "WEIGHTED_OPS", "NodePrecision", "PrecisionProof", "tf32_products"]
 
 WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """ONNX operators whose data type decides the precision of a plan; everything else follows them."""
 
 INSIDE = "inside a branch of If, Loop or Scan"
 """Words in the reason of a node that is not proven because it is no node of the main graph."""
+
+
+def tf32_products(precision: str) -> bool:
+    """Whether ONNX Runtime's CUDA provider may multiply FP32 in TF32 for an artifact of this precision.
+
+    FP16 too: told ``use_tf32=0``, the provider keeps cuDNN's convolutions off the tensor cores altogether, whatever
+    their type (``deselect_numeric_notes`` in its ``nn/conv.cc``), and FP16 is then no faster than FP32.
+    """
+    return precision in ("tf32", "fp16")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from trtkit.errors import UsageError
 
 __all__ = ["OptimizationProfile", "ShapeRange", "shape_text"]
 
+_FEW = 8
+
 
 def shape_text(shape: Sequence[int | str]) -> str:
     """``(1, 3, 224, 224)`` → ``1x3x224x224``, as ``--shapes`` takes it; ``scalar`` for no dimensions."""
@@ -111,6 +113,19 @@ class OptimizationProfile:
         return low, min(max(ranges[0].optimum[0], low), high), high
 
     @property
+    def few_batches(self) -> tuple[int, ...]:
+        """Two small batch sizes for ONNX Runtime on a CPU, which takes any: 1 and 3, or the nearest in the range.
+
+        They are outside of a range that begins far above: at batch 4096 nothing is found that a few would not show.
+        Empty without a batch axis.
+        """
+        if self.batches is None:
+            return ()
+        low, _, high = self.batches
+        inside = low <= _FEW
+        return tuple(sorted({min(max(size, low), high) if inside else size for size in (1, 3)}))
+
+    @property
     def text(self) -> str:
         """For people: ``input 1x3x224x224:32x3x224x224:128x3x224x224``, one input after the other."""
         return ", ".join(f"{name} {shapes.text}" for name, shapes in self.ranges.items())
@@ -126,19 +141,20 @@ class OptimizationProfile:
             UsageError: ``batch`` lies outside the range of the batch axis. A model without one takes any ``batch``
                 and keeps its fixed shapes.
         """
-        shapes = {}
+        shapes = self.shapes_beyond(batch)
         for name, shape_range in self.ranges.items():
-            shape = shape_range.optimum
-            if name in (self.batch_inputs or ()):
-                shape = (batch, *shape[1:])
-                if not shape_range.contains(shape):
-                    raise UsageError(
-                        f"Batch size {batch} is outside the profile of input {name!r}, which allows "
-                        f"{shape_range.minimum[0]} to {shape_range.maximum[0]}.",
-                        hint="Choose a batch size inside, or build the plan with a wider --batch MIN:OPT:MAX.",
-                    )
-            shapes[name] = shape
+            if not shape_range.contains(shapes[name]):
+                raise UsageError(
+                    f"Batch size {batch} is outside the profile of input {name!r}, which allows "
+                    f"{shape_range.minimum[0]} to {shape_range.maximum[0]}.",
+                    hint="Choose a batch size inside, or build the plan with a wider --batch MIN:OPT:MAX.",
+                )
         return shapes
+
+    def shapes_beyond(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """As :meth:`shapes_at` for any ``batch``: for the model itself, which the range does not bind."""
+        best = {name: shape_range.optimum for name, shape_range in self.ranges.items()}
+        return best | {name: (batch, *best[name][1:]) for name in self.batch_inputs or ()}
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""

@@ -94,7 +94,7 @@ def check_outputs(
     """Run one iteration of the timed path, and hold its outputs against the runner's on the same inputs.
 
     Everything is looked at for NaN and infinity. Compared are all rows of a small batch, or the first and last two of a
-    large one, if the runner takes so few.
+    large one; with a runner that takes no so few all of them, and the first and last two are handed on.
 
     Args:
         timed: warm; its slots are free.
@@ -104,7 +104,7 @@ def check_outputs(
         limit: largest relative L2 error, and largest share of unequal integers, that passes.
 
     Returns:
-        ``finite``, ``not_finite`` (output → count), ``rows``, ``run_matches`` (``None`` where the runner did not take
+        ``finite``, ``not_finite`` (output → count), ``rows`` that are handed on, ``run_matches`` (``None`` where the runner did not take
         these rows: ``run_problem``), ``run_relative_l2`` (the largest; ``None`` where it is not defined) and
         ``run_limit``; and the rows themselves: ``in/NAME``, ``out/NAME``.
 
@@ -117,9 +117,9 @@ def check_outputs(
     counts = {
         name: int(np.count_nonzero(~np.isfinite(array))) for name, array in found.items() if array.dtype.kind == "f"
     }
-    rows = _rows_to_check(given, found, settings.batch, runner.inputs)
-    picked = {name: array if rows is None else array[rows] for name, array in given.items()}
-    outputs = {name: array if rows is None else array[rows] for name, array in found.items()}
+    rows = _rows_to_check(given, found, settings.batch)
+    fixed = any(not isinstance(spec.shape[0], str) for spec in runner.inputs if spec.shape)
+    picked, outputs = _picked(given, None if fixed else rows), _picked(found, None if fixed else rows)
     check: dict[str, Any] = {
         "finite": not any(counts.values()),
         "not_finite": {name: count for name, count in counts.items() if count},
@@ -129,8 +129,8 @@ def check_outputs(
         "run_limit": limit,
     }
     arrays = {
-        **{f"in/{name}": array for name, array in picked.items()},
-        **{f"out/{name}": array for name, array in outputs.items()},
+        **{f"in/{name}": array for name, array in _picked(given, rows).items()},
+        **{f"out/{name}": array for name, array in _picked(found, rows).items()},
     }
     try:
         truth = runner.run(picked)
@@ -156,13 +156,14 @@ def check_outputs(
     return check, arrays
 
 
-def _rows_to_check(
-    given: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], batch: int, inputs: Sequence[TensorSpec]
-) -> list[int] | None:
-    """Which rows; ``None`` for all: a small batch, a fixed one, or tensors that are not one row for each image."""
+def _picked(arrays: Mapping[str, np.ndarray], rows: list[int] | None) -> dict[str, np.ndarray]:
+    return {name: array if rows is None else array[rows] for name, array in arrays.items()}
+
+
+def _rows_to_check(given: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], batch: int) -> list[int] | None:
+    """Which rows; ``None`` for all: a small batch, or tensors that are not one row for each image."""
     few = sum(array.nbytes for array in given.values()) <= _WHOLE_CHECK_BYTES or batch <= 2 * _ROWS_AT_AN_END
     by_image = all(array.shape[:1] == (batch,) for array in (*given.values(), *found.values()))
-    fixed = any(not isinstance(spec.shape[0], str) for spec in inputs if spec.shape)
-    if few or fixed or not by_image:
+    if few or not by_image:
         return None
     return [*range(_ROWS_AT_AN_END), *range(batch - _ROWS_AT_AN_END, batch)]

@@ -49,6 +49,7 @@ def execute(
     on_cpu: bool = False,
     tf32: bool = False,
     host_code: bool = False,
+    only: list[int] | None = None,
 ) -> dict[str, Any]:
     """Run a plan on seeded samples and save every output to ``results`` (.npz, keys ``CASE/OUTPUT``).
 
@@ -61,6 +62,7 @@ def execute(
         on_cpu: keep ONNX Runtime on the CPU, as the reference must be.
         tf32: let ONNX Runtime's CUDA provider multiply FP32 in TF32.
         host_code: let the native code inside a version-compatible plan run.
+        only: positions of the cases to run; ``None`` for all.
 
     Returns:
         ``where`` it ran, and ``provider`` (ONNX Runtime's own word for it; ``None`` for other families).
@@ -71,11 +73,12 @@ def execute(
     runner = registry.get(family).load(Path(plan), options)
     outputs: dict[str, np.ndarray] = {}
     with runner:
-        for index, case in enumerate(wanted.cases):
-            report.progress(f"Running on {runner.where}", index, len(wanted.cases))
+        cases = [(index, case) for index, case in enumerate(wanted.cases) if only is None or index in only]
+        for done, (index, case) in enumerate(cases):
+            report.progress(f"Running on {runner.where}", done, len(cases))
             # The same values for every side, in the types that this side takes (an fp16 plan's may be float16).
             feeds = {spec.name: value for spec in runner.inputs if (value := drawn(spec, wanted, case)) is not None}
             outputs |= {f"{index}/{name}": value for name, value in runner.run(feeds).items()}
-        report.progress(f"Running on {runner.where}", len(wanted.cases), len(wanted.cases))
+        report.progress(f"Running on {runner.where}", len(cases), len(cases))
     np.savez(results, **outputs)  # type: ignore[arg-type]
     return {"where": runner.where, "provider": getattr(runner, "provider", None)}

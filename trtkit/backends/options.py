@@ -102,7 +102,8 @@ class LoadOptions:
 
     Attributes:
         on_cpu: keep a family that can use either (ONNX Runtime) on the CPU.
-        tf32: let ONNX Runtime's CUDA provider multiply FP32 in TF32; TensorRT plans carry this themselves.
+        tf32: let ONNX Runtime's CUDA provider multiply FP32 in TF32; without it, it uses no tensor cores at all.
+            TensorRT plans carry this themselves.
         runtime_cache: TensorRT-RTX's just-in-time kernels, read if the file exists and added to after use.
         spinning: let ONNX Runtime's idle threads spin; off where two sessions of one process take turns, which would
             slow each other down.

@@ -28,7 +28,8 @@ _INSTALLED: list[Any] = []  # for good: TensorRT's plugin registry keeps a bare 
 _BUILD_FAILURES = (
     (
         _MEMORY.pattern,
-        "Memory ran out, which TensorRT also reports as a missing implementation: lower --batch, or free memory.",
+        "Memory ran out, or the limit of --workspace, which TensorRT also reports as a missing implementation: lower "
+        "--batch, raise the limit where you set one, or free memory.",
     ),
     (
         "Could not find any implementation|workspace limit",

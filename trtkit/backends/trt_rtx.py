@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _REFUSED = {
 }
 _FIRST_WITH_INT8 = (1, 7)
 _NO_INT8 = "its INT8 convolutions fail for every GPU; tensorrt-rtx-cu13 1.7 and newer build them"
+_DEFAULT_WORKSPACE, _UNLIMITED = 64 << 30, 1 << 40
 _NAME = re.compile(r"^SM(\d+)(\d)$")
 
 
@@ -75,6 +77,11 @@ class TrtRtxBackend(TrtBackend):
     def _config_loader(self, trt: Any, options: BuildOptions, monitor: Any) -> Any:
         from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
+        if options.workspace_bytes is None:
+            # The vendor's default, 64 GiB, is a limit on the activations too: larger batches are refused as out of
+            # memory on devices that have far more. The kernels are the same.
+            own = [gpu.memory_bytes for gpu in cuda.probe().gpus] or [_UNLIMITED]
+            options = replace(options, workspace_bytes=max(_DEFAULT_WORKSPACE, *own))
         wanted = options.compute_capability or self.capabilities().default_targets
         if wanted == ("current",):
             return CreateConfigRTX(use_gpu=True, **common_config(trt, options, monitor))

@@ -17,9 +17,9 @@ from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_rows import Row
 from trtkit.pipeline.bench_subjects import Prepared
 from trtkit.pipeline.listener import Listener
-from trtkit.pipeline.side_by_side import Crew, Job, side_by_side, spare_processors
 from trtkit.stages.contest import compile_kernels
 from trtkit.worker import Progress
+from trtkit.worker.side_by_side import Crew, Job, side_by_side, spare_processors
 
 __all__ = ["compile_ahead"]
 

@@ -16,6 +16,7 @@ from trtkit.arguments import check_argument
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import worker_env
 from trtkit.artifacts.files import json_ready, sha256_file, sha256_json
+from trtkit.artifacts.precision import tf32_products
 from trtkit.artifacts.sweep import Sweep
 from trtkit.errors import UsageError
 from trtkit.measurement.ladder import foothold
@@ -148,7 +149,7 @@ def _row(
 ) -> Row:
     kind, can = target.device.kind, target.can
     fields: dict[str, Any] = dict(request.settings)
-    settings = BenchSettings(mode=mode, batch=batches.low, tf32=precision == "tf32", **fields)
+    settings = BenchSettings(mode=mode, batch=batches.low, tf32=tf32_products(precision), **fields)
     if request.data is not None:
         settings = replace(settings, data=request.data.name)
     seconds = request.attempt_seconds

@@ -17,11 +17,11 @@ from trtkit.measurement.failure import classify
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.rewrite_place import Place
 from trtkit.pipeline.rewrite_search import Names
-from trtkit.pipeline.side_by_side import Crew, Job, side_by_side
 from trtkit.stages.build import build
 from trtkit.stages.cast import cast
 from trtkit.stages.contest import compile_kernels
 from trtkit.worker import Progress
+from trtkit.worker.side_by_side import Crew, Job, side_by_side
 
 __all__ = ["Candidates"]
 

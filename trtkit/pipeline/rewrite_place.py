@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from trtkit import environment
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
+from trtkit.artifacts.precision import tf32_products
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.backends.base import Capabilities
-from trtkit.pipeline.side_by_side import spare_processors
 from trtkit.stages.bench import in_force
+from trtkit.worker.side_by_side import spare_processors
 
 __all__ = ["Place"]
 
@@ -54,7 +55,7 @@ class Place:
         """How it is timed: the computation alone, from one CUDA graph on a GPU."""
         shapes = {name: ranges.optimum for name, ranges in self.profile.ranges.items()}
         mode = "compute-graph" if self.device.kind == "cuda" else "compute"
-        tf32 = self.precision == "tf32"
+        tf32 = tf32_products(self.precision)
         found = in_force(BenchSettings(mode, self.batch, shapes, tf32=tf32, depth=1, spinning=False), self.device)
         if self.device.kind == "cuda" or self.threads is None:
             return found

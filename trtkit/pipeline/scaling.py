@@ -11,6 +11,7 @@ from typing import Any
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.files import write_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path
+from trtkit.artifacts.precision import tf32_products
 from trtkit.artifacts.scale import ScaleResult
 from trtkit.backends.probing import probe
 from trtkit.errors import PlanError, RunError, TrtkitError, UsageError, from_wire
@@ -236,7 +237,7 @@ def _request(
         fields = {"spinning": False, **fields}
     own = precision if isinstance(supply, Supply) else supply.precisions()[0]
     prepared = supply.prepare(target, own, (batch, batch, batch))
-    settings = BenchSettings(mode=mode, batch=batch, tf32=own == "tf32", **fields)
+    settings = BenchSettings(mode=mode, batch=batch, tf32=tf32_products(own), **fields)
     data = bench.data.name if bench.data else "synthetic"
     settings = replace(settings, shapes=prepared.shapes_at(batch), profile=prepared.profile, data=data)
     return stage_request(bench, cache, prepared, target, settings, None, None)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RewriteOptions", "rewrite", "rewrite_model"]
 
-_BATCHES = (1, 3)
 
 OnEvent = Callable[[Progress | Log], None]
 
@@ -228,15 +227,14 @@ def _check(
 
 
 def _samples(inputs: tuple[TensorSpec, ...], options: RewriteOptions) -> SamplePlan:
-    """Several batch sizes inside the profile; the optimum shapes where there is no batch axis."""
+    """Small batch sizes; the optimum shapes where there is no batch axis."""
     from trtkit.graph.shapes import resolve_profile
 
     profile = options.profile or resolve_profile(inputs, None, ())
     cases = [SampleCase("optimum shapes", {name: shapes.optimum for name, shapes in profile.ranges.items()})]
     if profile.batches is not None:
-        low, _, high = profile.batches
-        sizes = sorted({min(max(size, low), high) for size in _BATCHES})
-        cases = [SampleCase(f"batch {size}", profile.shapes_at(size)) for size in sizes]
+        varying = profile.batch_inputs or ()
+        cases = [SampleCase(f"batch {n}", profile.shapes_beyond(n), varying) for n in profile.few_batches]
     return SamplePlan(options.seed, inputs, options.input_std, tuple(cases))
 
 

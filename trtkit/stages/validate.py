@@ -14,18 +14,24 @@ from typing import Any, Literal
 
 from trtkit import judging
 from trtkit.artifacts.model import OnnxModel
+from trtkit.artifacts.precision import tf32_products
 from trtkit.artifacts.profile import OptimizationProfile
-from trtkit.artifacts.samples import SampleCase, SamplePlan
 from trtkit.artifacts.validation import OutputCheck, ValidationReport
 from trtkit.backends.base import Capabilities
-from trtkit.backends.executing import REFERENCE_PROVIDER, Known, execute, execute_reference
+from trtkit.backends.executing import (
+    REFERENCE_PROVIDER,
+    Known,
+    execute,
+    execute_apart,
+)
 from trtkit.errors import TrtkitError
+from trtkit.stages.validate_against import Comparison
+from trtkit.stages.validate_samples import validation_samples
 from trtkit.worker import Log, Progress
 
 __all__ = ["ValidationRequest", "could_not", "left_out", "validate"]
 
 _QUANTIZED = ("int8", "fp8")
-_CPU_BATCHES = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -106,34 +112,39 @@ def validate(
     reference, not_finite, compared = "the source itself", None, False
     limits = request.limits()
     if executed or not request.same_file:
-        samples = _samples(request, on_gpu=executed and bool(capabilities.gpus))
+        on_gpu, inputs = executed and bool(capabilities.gpus), request.onnx.inputs
+        samples = validation_samples(
+            inputs, request.profile, request.seed, request.input_std, executed=executed, on_gpu=on_gpu
+        )
         family, file = (capabilities.family, request.plan) if executed else ("onnxruntime", request.onnx.path)
         options: dict[str, Any] = {}
         if executed:
             cache = str(request.runtime_cache.absolute()) if request.runtime_cache else None
-            options = {"tf32": request.precision == "tf32", "runtime_cache": cache, "host_code": request.host_code}
-        with tempfile.TemporaryDirectory(prefix="trtkit-") as folder:
+            options = {"tf32": tf32_products(request.precision), "runtime_cache": cache, "host_code": request.host_code}
+        with tempfile.TemporaryDirectory(prefix="trtkit-") as temporary:
+            folder = Path(temporary)
             found = known.find(request.onnx.sha256, samples) if known is not None and not executed else None
-            candidate = found or execute(family, file, samples, Path(folder) / "candidate.npz", options, on_event)
+            compiles = on_gpu and "runtime_cache" not in capabilities.refused
+            if compiles and request.runtime_cache is None:
+                candidate = execute_apart(family, file, samples, folder, options, on_event)
+            else:
+                candidate = found or execute(family, file, samples, folder / "candidate.npz", options, on_event)
             where, outputs = candidate.where, request.onnx.outputs
             not_finite = judging.not_finite(outputs, candidate.outputs)
             # The source's own bytes where the reference runs would be compared with themselves: that cannot fail.
             compared = not (request.same_file and candidate.provider == REFERENCE_PROVIDER)
             if compared:
                 found = known.find(request.reference_sha256, samples) if known is not None else None
-                file = request.reference
-                truth = found or execute_reference(file, samples, Path(folder) / "truth.npz", on_event)
-                reference = f"ONNX Runtime {request.reference_precision.upper()} ({truth.where})"
-                axes = request.softmax_axes
-                checks = tuple(judging.compared(samples, outputs, axes, candidate.outputs, truth.outputs))
+                compare = Comparison(samples, outputs, request.softmax_axes, candidate.outputs, on_event)
+                where_truth, checks = compare.against(request.reference, folder / "truth.npz", limits, found)
+                reference = f"ONNX Runtime {request.reference_precision.upper()} ({where_truth})"
                 if executed and not request.same_file and request.precision in _QUANTIZED and family != "onnxruntime":
                     # What the engine does is held against the very Q/DQ graph; against FP32 stands its quantization
                     # error.
-                    own = execute_reference(request.onnx.path, samples, Path(folder) / "qdq.npz", on_event)
                     unjudged = (replace(check, judged=False) for check in checks)
                     limits = request.limits(against_qdq=True)
-                    against = judging.compared(samples, outputs, axes, candidate.outputs, own.outputs, "qdq")
-                    checks = (*unjudged, *against)
+                    _, own = compare.against(request.onnx.path, folder / "qdq.npz", limits, None, "qdq")
+                    checks = (*unjudged, *own)
     needed = judging.needed_error(checks)
     status: Literal["passed", "failed", "not_executed", "not_judged"]
     if not executed:
@@ -213,30 +224,3 @@ def _why_not(request: ValidationRequest, capabilities: Capabilities) -> str | No
         if own not in request.targets:
             return f"it was built for compute capability {', '.join(request.targets)}, and this GPU has {own}"
     return None
-
-
-def _samples(request: ValidationRequest, *, on_gpu: bool) -> SamplePlan:
-    """Minimum, optimum, maximum and an odd batch where a GPU does the work; two small ones on a CPU."""
-    profile = request.profile
-    named: dict[str, dict[str, tuple[int, ...]]] = {}
-    if on_gpu:
-        for corner in ("minimum", "optimum", "maximum"):
-            named[corner] = {name: getattr(shapes, corner) for name, shapes in profile.ranges.items()}
-    if profile.batches is not None:
-        low, middle, high = profile.batches
-        odd = min(((low + middle) // 2) | 1, high)
-        for batch in (odd,) if on_gpu else sorted({min(max(size, low), high) for size in _CPU_BATCHES}):
-            named[f"batch {batch}"] = profile.shapes_at(batch)
-    elif not on_gpu:
-        named["optimum"] = {name: shapes.optimum for name, shapes in profile.ranges.items()}
-    cases: list[SampleCase] = []
-    for label, shapes in named.items():
-        if all(case.shapes != shapes for case in cases):
-            cases.append(SampleCase(_label(label, profile, shapes), shapes))
-    return SamplePlan(request.seed, request.onnx.inputs, request.input_std, tuple(cases))
-
-
-def _label(corner: str, profile: OptimizationProfile, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    if profile.batch_inputs:
-        return f"batch {shapes[profile.batch_inputs[0]][0]}"
-    return "fixed shape" if all(r.is_fixed for r in profile.ranges.values()) else corner

@@ -13,8 +13,8 @@ import pytest
 
 from tests.worker.test_worker import gone
 from trtkit.errors import ModelError, RunError
-from trtkit.pipeline.side_by_side import Crew, side_by_side
 from trtkit.worker import WorkerCrashError
+from trtkit.worker.side_by_side import Crew, side_by_side
 
 JOBS = "tests.worker.jobs"
 
