@@ -36,7 +36,7 @@ CASES: dict[str, tuple[BenchResult, str, str]] = {
             settings={"max_duration_s": 30.0},
         ),
         "not-confident",
-        "After 30.0 s the median's 95 % interval is 2.0% wide; 1.0% was asked",
+        "After 30.0 s the median's 95 % interval is 2.02% wide; 1.00% was asked",
     ),
     "five samples": (
         clean(timeline=timeline([10.0] * 5), conditions={"stopped": "max-duration"}),
@@ -70,6 +70,11 @@ CASES: dict[str, tuple[BenchResult, str, str]] = {
         conditions(facts={"graph": False, "graph_problem": "the engine synchronizes."}),
         "graph-not-captured",
         "the engine synchronizes",
+    ),
+    "range": (
+        conditions(facts={"profile_ranges": {"data": [[1, 3], [32, 3], [128, 3]]}}),
+        "range-of-shapes",
+        "built for data 1x3 to 128x3; one for the shape measured",
     ),
     "no reference": (conditions(check={**CHECK, "matches": None}), "unchecked", "were not compared with a reference."),
     "reference failed": (
@@ -116,6 +121,8 @@ HARMLESS: dict[str, BenchResult] = {
     "a little spread": clean(timeline=timeline([10.0, 10.2] * 50)),
     "confident at the very end": conditions(stopped="max-duration"),
     "a fixed window of few": clean(timeline=timeline([10.0] * 5), conditions={"stopped": "fixed"}),
+    "an engine for one shape": conditions(facts={"profile_ranges": {"data": [[8, 3], [8, 3], [8, 3]]}}),
+    "no profile": conditions(facts={"profile_ranges": {}}),
     "a steady clock": conditions(sm_clock_mhz=(1980, 1890)),
     "launches well below": clean(timeline=timeline(STEADY, enqueue_ms=7.9)),
     "a call that is the computation": clean(

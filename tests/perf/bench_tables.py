@@ -169,7 +169,13 @@ class Tables:
         source = SourceRequest(part.model)
         precisions: tuple[str, ...] = (part.precision,)
         if part.precision in QUANTIZED:
-            source, precisions = SourceRequest(str(self._quantized(part, folder))), ()
+            plan = self._quantized(part, folder)
+            # The Q/DQ graph, so that each batch gets an engine of its own, as in the other precisions.
+            as_graph = plan.suffix != ".onnx" and self._asked.profile == "each"
+            source = SourceRequest(
+                str(plan.parent / f"{_name(part.model)}.{part.precision}.onnx" if as_graph else plan)
+            )
+            precisions = precisions if as_graph else ()
         request = BenchmarkRequest(
             source,
             family=part.family,
@@ -178,7 +184,7 @@ class Tables:
             batches=part.batches,
             ladder=not part.batches,
             modes=(part.mode,),
-            profile=self._asked.profile if part.precision not in QUANTIZED else "each",
+            profile=self._asked.profile if precisions else "each",
             settings={"duration_s": self._duration_s, "max_duration_s": _LONGEST * self._duration_s},
             output=self._asked.samples or folder,
             command=(f"python -m tests.perf.{_NAME}",),

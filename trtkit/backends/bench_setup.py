@@ -104,9 +104,9 @@ def check_outputs(
         limit: largest relative L2 error, and largest share of unequal integers, that passes.
 
     Returns:
-        ``finite``, ``not_finite`` (output → count), ``rows`` that are handed on, ``run_matches`` (``None`` where the runner did not take
-        these rows: ``run_problem``), ``run_relative_l2`` (the largest; ``None`` where it is not defined) and
-        ``run_limit``; and the rows themselves: ``in/NAME``, ``out/NAME``.
+        ``finite``, ``not_finite`` (output → count), ``rows`` that are handed on, ``run_matches`` (``None`` where the
+        runner did not take these rows: ``run_problem``), ``run_relative_l2`` (the largest; ``None`` where it is not
+        defined) and ``run_limit``; and the rows themselves: ``in/NAME``, ``out/NAME``.
 
     Raises:
         RunError: the timed path failed.

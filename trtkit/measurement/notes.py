@@ -13,6 +13,14 @@ import numpy as np
 from trtkit import stats
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.finding import Finding
+from trtkit.measurement.notes_engine import (
+    above_measured_peak,
+    compiled_first,
+    no_graph,
+    other_precision,
+    serves_a_range,
+    unchecked,
+)
 from trtkit.units import seconds_text
 
 __all__ = ["RULES", "notes"]
@@ -20,7 +28,6 @@ __all__ = ["RULES", "notes"]
 _UNSTABLE = 0.025  # coefficient of variation
 _CLOCK_MOVED = 0.05  # of the highest clock seen
 _ENQUEUE_SHARE = 0.8
-_JIT_TIMES, _JIT_S = 10, 0.2  # the first iteration took this many times the median, and this long
 _FOREIGN_CPU = 0.05
 
 
@@ -53,10 +60,10 @@ def not_confident(result: BenchResult) -> Finding | None:
     if width is not None and width <= result.settings.confidence:
         return None
     asked, longest = result.settings.confidence, seconds_text(result.settings.max_duration_s)
-    known = f"is {width:.1%} wide" if width is not None else "cannot be told from so few iterations"
+    known = f"is {width:.2%} wide" if width is not None else "cannot be told from so few iterations"
     return Finding(
         "not-confident",
-        f"After {longest} the median's 95 % interval {known}; {asked:.1%} was asked.",
+        f"After {longest} the median's 95 % interval {known}; {asked:.2%} was asked.",
         "Give it more time with --max-duration, or a quieter machine.",
         {"width": width, "confidence": asked},
     )
@@ -139,23 +146,6 @@ def copy_bound(result: BenchResult) -> Finding | None:
     )
 
 
-def compiled_first(result: BenchResult) -> Finding | None:
-    """A first iteration that was the compiler's."""
-    first = result.conditions.warmup.get("first_ms")
-    if first is None or not _some(result):
-        return None
-    median = _median(result, "latency_ms")
-    if first < _JIT_S * 1e3 or first < _JIT_TIMES * median:
-        return None
-    return Finding(
-        "compiled-first",
-        f"The first iteration of this shape took {seconds_text(first / 1e3)}, later ones {median:.3f} ms: the runtime "
-        "compiled or tuned just in time. It is not in the numbers.",
-        "Keep the compiled kernels in a runtime cache (TensorRT-RTX), and warm up each shape in production.",
-        {"first_ms": first, "latency_ms": median},
-    )
-
-
 def unsteady_warmup(result: BenchResult) -> Finding | None:
     """A warm-up that had to be cut off."""
     warmup = result.conditions.warmup
@@ -166,33 +156,6 @@ def unsteady_warmup(result: BenchResult) -> Finding | None:
         f"After {seconds_text(warmup.get('seconds'))} of warm-up the iterations were still becoming faster.",
         "Measure again with a longer --warmup; the runtime may still have been compiling.",
         {"seconds": warmup.get("seconds"), "last_ms": warmup.get("last_ms")},
-    )
-
-
-def no_graph(result: BenchResult) -> Finding | None:
-    """A CUDA graph that was wanted and could not be captured."""
-    problem = result.conditions.facts.get("graph_problem")
-    if not problem:
-        return None
-    return Finding(
-        "graph-not-captured",
-        f"No CUDA graph was captured, so plain launches were timed: {problem}",
-        "Compare it with mode compute, not with other engines' graphs.",
-        {"problem": problem},
-    )
-
-
-def unchecked(result: BenchResult) -> Finding | None:
-    """Outputs that nobody compared with a reference."""
-    check = result.conditions.check or {}
-    if check.get("matches") is not None:
-        return None
-    why = check.get("problem") or check.get("run_problem")
-    return Finding(
-        "unchecked",
-        "The outputs were not compared with a reference" + (f": {why}" if why else "."),
-        "Validate the plan with trtkit validate before the number is quoted.",
-        {"compared_with_plain_run": check.get("run_matches")},
     )
 
 
@@ -209,33 +172,6 @@ def shared_cpu(result: BenchResult) -> Finding | None:
     )
 
 
-def other_precision(result: BenchResult) -> Finding | None:
-    """What was proved is not what was asked."""
-    asked, observed = result.subject.precision, result.subject.observed
-    if observed is None or asked in [part.strip() for part in observed.split("+")]:
-        return None
-    return Finding(
-        "other-precision",
-        f"Asked was {asked}, observed is {observed}: {(result.subject.proof or 'see the manifest').rstrip('.')}.",
-        "Quote it as what was observed.",
-        {"asked": asked, "observed": observed},
-    )
-
-
-def above_measured_peak(result: BenchResult) -> Finding | None:
-    """More than the GEMM that was measured beside it."""
-    fraction = result.fraction_of_peak
-    if fraction is None or fraction <= 1 or not (result.peak_source or "").startswith("measured"):
-        return None
-    return Finding(
-        "above-measured-peak",
-        f"{fraction:.0%} of the matrix product measured beside it: that one was disturbed, or is not the fastest that "
-        "this processor can.",
-        "Measure again on a quiet machine before quoting the percentage.",
-        {"fraction_of_peak": fraction},
-    )
-
-
 RULES: tuple[Callable[[BenchResult], Finding | None], ...] = (
     unstable,
     not_confident,
@@ -247,6 +183,7 @@ RULES: tuple[Callable[[BenchResult], Finding | None], ...] = (
     compiled_first,
     unsteady_warmup,
     no_graph,
+    serves_a_range,
     unchecked,
     shared_cpu,
     other_precision,
