@@ -40,14 +40,15 @@ LEVELS = {
     "trtkit.measurement": 4,  # knows the timed path of the seam, and no vendor
     "trtkit.ranks": 4,  # processes that run together; knows errors and units only
     "trtkit.report": 4,  # pages and figures from saved results
-    "trtkit.stages": 5,  # verbs call calibration and model_defs, never the other way
+    "trtkit.backends.comparing": 5,  # runs a reference and judges
+    "trtkit.stages": 6,  # verbs call calibration and model_defs, never the other way
     "calibration": 4,
     "model_defs": 4,
-    "trtkit.pipeline": 6,
-    "trtkit.cli": 7,
-    "trtkit.start": 8,  # the console script
-    "trtkit.backends": 8,  # the vendors: only workers come here
-    "trtkit.__main__": 9,
+    "trtkit.pipeline": 7,
+    "trtkit.cli": 8,
+    "trtkit.start": 9,  # the console script
+    "trtkit.backends": 9,  # the vendors: only workers come here
+    "trtkit.__main__": 10,
 }
 
 

@@ -14,9 +14,9 @@ from trtkit import judging
 from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.samples import DIFFERENT_ROWS, SampleCase, SamplePlan
 from trtkit.backends import bench_jobs, executing
+from trtkit.backends.comparing import Comparison
 from trtkit.backends.executing import execute, execute_apart, execute_reference
 from trtkit.errors import RunError
-from trtkit.stages.validate_against import Comparison
 from trtkit.worker.protocol import Reporter
 
 X = TensorSpec("x", "float32", ("N", 4))

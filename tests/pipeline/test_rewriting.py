@@ -15,7 +15,7 @@ from tests.pipeline.conversions import asked, everything, saved
 from tests.pipeline.small_calibration import Notes, int8
 from trtkit.artifacts.calibration_table import CalibrationTable
 from trtkit.artifacts.plan import PlanManifest
-from trtkit.backends import executing
+from trtkit.backends import comparing, executing
 from trtkit.backends.probing import probe
 from trtkit.errors import CalibrationError, RunError, UsageError
 from trtkit.graph import io
@@ -28,7 +28,6 @@ from trtkit.pipeline.quantization import Quantization
 from trtkit.pipeline.rewriting import named_rewrites
 from trtkit.pipeline.validation import validate_plan
 from trtkit.stages import validate as stage
-from trtkit.stages import validate_against
 from trtkit.stages.export import SourceRequest
 
 STEM = "conv1/stem_space_to_depth_16/space_to_depth"
@@ -87,7 +86,7 @@ def count_executions(monkeypatch):
         return executing.execute_reference(*others, **more)
 
     monkeypatch.setattr(stage, "execute", counted)
-    monkeypatch.setattr(validate_against, "execute_reference", counted_reference)
+    monkeypatch.setattr(comparing, "execute_reference", counted_reference)
     return ran
 
 

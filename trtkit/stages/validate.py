@@ -17,7 +17,9 @@ from trtkit.artifacts.model import OnnxModel
 from trtkit.artifacts.precision import tf32_products
 from trtkit.artifacts.profile import OptimizationProfile
 from trtkit.artifacts.validation import OutputCheck, ValidationReport
+from trtkit.artifacts.validation_samples import validation_samples
 from trtkit.backends.base import Capabilities
+from trtkit.backends.comparing import Comparison
 from trtkit.backends.executing import (
     REFERENCE_PROVIDER,
     Known,
@@ -25,8 +27,6 @@ from trtkit.backends.executing import (
     execute_apart,
 )
 from trtkit.errors import TrtkitError
-from trtkit.stages.validate_against import Comparison
-from trtkit.stages.validate_samples import validation_samples
 from trtkit.worker import Log, Progress
 
 __all__ = ["ValidationRequest", "could_not", "left_out", "validate"]
