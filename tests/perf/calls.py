@@ -29,7 +29,8 @@ def call(
         arguments: of the command; ``None`` for those of this process. The first one is where results go.
         gpu: name of the GPU, for the environment.
     """
-    words = [Path(w).name if w.startswith("/") else w for w in (sys.argv[1:] if arguments is None else arguments)]
+    given = sys.argv[1:] if arguments is None else arguments
+    words = [",".join(Path(w).name if w.startswith("/") else w for w in word.split(",")) for word in given]
     return {
         "command": " ".join([f"python -m tests.perf.{module}", "OUT", *words[1:]]),
         "environment": {**environment.describe().to_json(), "gpu": gpu},
