@@ -105,8 +105,8 @@ def page(document: dict[str, Any]) -> str:
     parts = [
         "# Where the time goes",
         f"{about['gpu'] or about['cpu']}, {about['cores']} cores, Python {about['python']}; {versions}.\n"
-        f"{found['family']}, {found['precision']}, batch {found['batch']}. Made by `{document['command']}`; every layer "
-        f"is in `{_NAME}.json`.",
+        f"{found['family']}, {found['precision']}, batch {found['batch']}. Made by `{document['command']}`; every "
+        f"layer is in `{_NAME}.json`.",
     ]
     for profile in found["profiles"]:
         layers = sorted(profile["layers"], key=lambda layer: -layer["ms"])
