@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.artifacts.profile import shape_text
 from trtkit.artifacts.run_record import RunRecord
 from trtkit.artifacts.study_cell import Cell
 from trtkit.report.figures.throughput import why_missing
@@ -129,8 +130,43 @@ def _conditions(conditions: dict[str, Any]) -> list[Fact]:
         facts.append(("other processes", f"took {percent(conditions['foreign_cpu'])} of the processors used", "text"))
     check = conditions.get("check")
     if check:
-        facts.append(("spot check", ", ".join(f"{name} {value}" for name, value in check.items()), "text"))
+        facts.append(("spot check", _check(check), "text"))
     return facts
+
+
+def _check(check: dict[str, Any]) -> str:
+    """What was looked at before the clock ran: the values, a plain run of the same engine, the reference."""
+    rows = check.get("rows")
+    parts = ["all rows" if rows == "all" else f"rows {', '.join(map(str, rows))}"] if rows else []
+    lost = ", ".join(f"{count:,} of {name}" for name, count in (check.get("not_finite") or {}).items())
+    parts.append("every value finite" if check.get("finite") else f"values that are not finite: {lost or 'some'}")
+    plain = _compared(check, "run_matches", "run_relative_l2", "run_limit")
+    parts.append(
+        f"a plain run of the engine {plain}" if plain else f"no plain run ({check.get('run_problem', 'unknown')})"
+    )
+    truth = _compared(check, "matches", "relative_l2", "limit", "agreement", "agreement_limit")
+    against = check.get("against") or "a reference"
+    parts.append(
+        f"{against} {truth}" if truth else f"not compared with {against}: {check.get('problem', 'none was given')}"
+    )
+    earlier = "; the comparison is that of an earlier measurement of the engine" if check.get("taken_over") else ""
+    return "; ".join(parts) + earlier
+
+
+def _compared(
+    check: dict[str, Any], verdict: str, error: str, limit: str, share: str = "", least: str = ""
+) -> str | None:
+    """``agrees (relative L2 error 1e-07, limit 0.005)``; ``None`` where nothing was compared."""
+    if check.get(verdict) is None:
+        return None
+    numbers = []
+    if check.get(error) is not None:
+        size = f"{check[error]:.1e}" if check[error] else "0"
+        numbers.append(f"relative L2 error {size}, limit {check.get(limit):g}")
+    if check.get(share) is not None:
+        numbers.append(f"{percent(check[share])} of the integers equal, at least {percent(check.get(least))}")
+    text = f" ({'; '.join(numbers)})" if numbers else ""
+    return f"{'agrees' if check[verdict] else 'DIFFERS'}{text}"
 
 
 @functools.cache
@@ -146,5 +182,14 @@ def _settings(run: RunRecord) -> str:
     for name, default in _defaults():
         value = getattr(run.settings, name)
         if value != default or name in ("mode", "batch", "input_dtype", "seed"):
-            chosen.append(f"{name} {value}")
+            chosen.append(f"{name} {_value(value)}")
     return ", ".join(chosen)
+
+
+def _value(value: Any) -> str:
+    """``data 1x3x224x224``, ``0 1``, ``yes``: nothing in Python's own form."""
+    if isinstance(value, dict):
+        return " ".join(f"{name} {shape_text(shape)}" for name, shape in value.items())
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
