@@ -162,7 +162,7 @@ def _compared(
     numbers = []
     if check.get(error) is not None:
         size = f"{check[error]:.1e}" if check[error] else "0"
-        numbers.append(f"relative L2 error {size}, limit {check.get(limit):g}")
+        numbers.append(f"relative L2 error {size}" + (f", limit {check[limit]:g}" if check.get(limit) else ""))
     if check.get(share) is not None:
         numbers.append(f"{percent(check[share])} of the integers equal, at least {percent(check.get(least))}")
     text = f" ({'; '.join(numbers)})" if numbers else ""
