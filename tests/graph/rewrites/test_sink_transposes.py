@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.graph.rewrites.oracle import applied, net, node, normal, ops
-from trtkit.graph.rewrites import ALL, apply_all
+from tests.graph.rewrites.oracle import agree, applied, net, node, normal, ops
+from trtkit.graph.rewrites import ALL, apply_all, safe
 
 SINK = ALL["sink_transposes"]
 LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
@@ -85,3 +86,44 @@ def test_two_in_a_row_are_one(first, second, last):
         nodes.append(node("Relu", ["b"], "y"))
     result = applied(SINK, net(nodes, IMAGE))
     assert ops(result.model).count("Transpose") <= 1
+
+
+def test_an_edit_waits_for_another_that_takes_its_tensor():
+    """The second transpose takes the first away; the third, read beside it, would go back to what the first made."""
+    nodes = [
+        node("Relu", ["x"], "r"),
+        node("Transpose", ["r"], "a", "first", perm=[0, 2, 3, 1]),
+        node("Transpose", ["a"], "b", "second", perm=[0, 3, 1, 2]),
+        node("Conv", ["b", "w"], "y", "conv"),
+        node("Transpose", ["b"], "c", "third", perm=[0, 2, 3, 1]),
+        node("Mul", ["c", "k"], "z", "mul"),
+    ]
+    source = net(nodes, IMAGE, {"w": normal(3, 4, 1, 1), "k": normal(4)}, ("y", "z"))
+    result = applied(SINK, source)
+    assert ops(result.model).count("Transpose") == 1
+
+
+@st.composite
+def trees(draw):
+    """Transposes and elementwise steps that read each other in any way; what nobody reads is an output."""
+    tensors, read, nodes = ["x"], set(), []
+    for index in range(draw(st.integers(2, 9))):
+        source, name = draw(st.sampled_from(tensors[-4:])), f"t{index}"
+        op = draw(st.sampled_from(["Transpose", "Transpose", "Transpose", "Relu", "Mul", "Concat"]))
+        perm = draw(st.sampled_from([LAST, FIRST, LAST, FIRST, [0, 1, 3, 2], [1, 0, 2, 3]]))
+        inputs = [source, "two"] if op == "Mul" else [source, source] if op == "Concat" else [source]
+        given = {"perm": perm} if op == "Transpose" else {"axis": 1} if op == "Concat" else {}
+        nodes.append(node(op, inputs, name, f"n{index}", **given))
+        tensors.append(name)
+        read.add(source)
+    leaves = tuple(name for name in tensors[1:] if name not in read)
+    return net(nodes, {"x": (2, 4, 5, 6)}, {"two": np.float32(2)}, leaves)
+
+
+@settings(max_examples=150, deadline=None)
+@given(source=trees())
+def test_any_tree_of_transposes_stays_whole(source):
+    applied(SINK, source)
+    result, _ = apply_all(source, safe("tensorrt-rtx"))
+    onnx.checker.check_model(result, full_check=True)
+    agree(source, result)
