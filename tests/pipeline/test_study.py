@@ -150,7 +150,7 @@ def test_cells_that_a_smaller_matrix_drops_are_told(model: Path, tmp_path: Path)
 
 def test_a_study_under_other_conditions_is_another_study(model: Path, tmp_path: Path) -> None:
     study(request_for(model, tmp_path, batches=(1,)), run=Scripted())
-    with pytest.raises(UsageError, match="holds a study whose settings"):
+    with pytest.raises(UsageError, match=r"holds a study whose setting duration_s was 0\.05, and now it is 9"):
         study(request_for(model, tmp_path, settings={"duration_s": 9.0}), run=Scripted())
 
 

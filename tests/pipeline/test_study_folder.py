@@ -80,7 +80,7 @@ def test_weights_and_seed_are_part_of_the_plan_and_of_every_conversion(
     )  # fmt: skip
 
     Study(plans[1]).write(tmp_path / "study")
-    with pytest.raises(UsageError, match="holds a study whose weights was"):
+    with pytest.raises(UsageError, match="holds a study whose weights of squeezenet1_1 was"):
         study(changed[1], run=run)
     with pytest.raises(UsageError, match="holds a study whose seed was 7"):
         study(base, run=run)

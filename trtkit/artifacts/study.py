@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trtkit.artifacts.files import json_ready, read_json, write_bytes, write_json
+from trtkit.artifacts.study_aside import Aside
 from trtkit.artifacts.study_cell import Cell, Prepared
 from trtkit.artifacts.study_plan import StudyPlan
 from trtkit.errors import PlanError
@@ -64,6 +65,7 @@ class Study:
         environment: :class:`trtkit.environment.Environment` as JSON.
         title: what the page is called.
         command, created: the command line and UTC time of its start.
+        aside: finished runs of a larger matrix.
     """
 
     plan: StudyPlan
@@ -73,6 +75,7 @@ class Study:
     title: str = "Inference study"
     command: tuple[str, ...] = ()
     created: str = ""
+    aside: Aside = field(default_factory=Aside)
     schema: int = SCHEMA
 
     def artifact(self, model: str, precision: str) -> Prepared | None:
@@ -107,6 +110,7 @@ class Study:
             "environment": self.environment,
             "prepared": [json_ready(asdict(prepared)) for prepared in self.prepared],
             "cells": [cell.to_json() for cell in self.cells],
+            "aside": self.aside.to_json(),
         }
 
     @classmethod
@@ -130,6 +134,7 @@ class Study:
                 title=value["title"],
                 command=tuple(value["command"]),
                 created=value["created"],
+                aside=Aside.from_json(value.get("aside")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PlanError(

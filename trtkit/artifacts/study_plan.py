@@ -72,11 +72,13 @@ class StudyPlan:
         counts: numbers of devices at work together, 1 among them.
         family: engine family, or ``auto``.
         data: calibration data as it was named; ``None`` for synthetic samples.
+        data_content: what identifies what lay there: a digest; ``None`` where nothing lies in files.
         latency_budget_ms: largest latency that the user can take; ``None`` without such a limit.
         settings: fields of :class:`~trtkit.artifacts.bench_settings.BenchSettings` that were chosen for all runs.
         quick: whether it is the short form.
         weights: model → name and SHA-256 of the file whose weights a definition was given.
         seed: of the seeded weights of all other definitions.
+        sources: model file → SHA-256 of what it held, external data included.
         sweep_within: the share up to which the largest batch is looked for; 0 for the exact batch.
     """
 
@@ -94,6 +96,8 @@ class StudyPlan:
     weights: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     sweep_within: float = 0.0
+    data_content: str | None = None
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trtkit import environment
 from trtkit.arguments import check_argument
-from trtkit.artifacts.study import RESULTS, Study
-from trtkit.artifacts.study_cell import Cell
+from trtkit.artifacts.study import Study
 from trtkit.artifacts.study_plan import CellSpec, StudyPlan
-from trtkit.errors import UsageError
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.benchmark import bench
 from trtkit.pipeline.listener import Listener, Silence
@@ -23,6 +19,7 @@ from trtkit.pipeline.study_cells import Bench, Scale, measure
 from trtkit.pipeline.study_lock import held
 from trtkit.pipeline.study_prepare import prepare
 from trtkit.pipeline.study_request import Estimate, StudyRequest, estimate, plan_of
+from trtkit.pipeline.study_resume import begin
 from trtkit.stages.report import beside
 from trtkit.worker import Log, Progress
 
@@ -112,7 +109,7 @@ def _run(
     others: Sequence[Other],
 ) -> tuple[Study, Path]:
     """What is left of a study, and its page; the folder is held."""
-    state = _begin(request, plan, told)
+    state = begin(request, plan, told)
     todo = [spec for spec in plan.cells if not _settled(state, spec)]
     if announce is not None:
         announce(plan, estimate(plan, len(todo)))
@@ -142,7 +139,7 @@ def left_of(request: StudyRequest, plan: StudyPlan) -> int:
     Raises:
         UsageError: the folder holds a study under other conditions.
     """
-    state = _begin(request, plan, Silence())
+    state = begin(request, plan, Silence())
     return sum(not _settled(state, spec) for spec in plan.cells)
 
 
@@ -151,69 +148,6 @@ def draw(state: Study, folder: Path, others: Sequence[Other] = ()) -> Path:
     from trtkit.report.page import write_report  # matplotlib and jinja2 take a second to load
 
     return write_report(state, folder, others)[0]
-
-
-def _begin(request: StudyRequest, plan: StudyPlan, listener: Listener) -> Study:
-    """The study to go on with, or a new one, with a cell for each place of the matrix."""
-    fresh = Study(
-        plan,
-        cells=tuple(Cell(spec) for spec in plan.cells),
-        environment=environment.describe().to_json(),
-        title=request.title,
-        command=request.command,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    if request.force or not (request.output / RESULTS).exists():
-        return fresh
-    found = Study.read(request.output)
-    _refuse_other(found.plan, plan, request.output)
-    finer = plan.sweep_within < found.plan.sweep_within  # largest batches are looked for again, from what is known
-    kept = {
-        cell.spec.id: cell
-        for cell in found.cells
-        if cell.status != "planned" and not (finer and cell.spec.batch is None)
-    }
-    listener.note(f"going on with the study in {request.output}: {len(kept)} of its cells were reached before")
-    if found.environment.get("trtkit") != fresh.environment.get("trtkit"):
-        listener.note(f"its first cells were measured by trtkit {found.environment.get('trtkit')}")
-    asked = {spec.id for spec in plan.cells}
-    on_the_way = [cell for cell in kept.values() if cell.spec.id not in asked and _belongs(cell, plan)]
-    cells = (*(kept.get(cell.spec.id, cell) for cell in fresh.cells), *on_the_way)
-    if dropped := len(kept) - sum(cell.spec.id in kept for cell in cells):
-        listener.note(f"{dropped} of them are not in this matrix and leave the page; their samples stay in runs/")
-    prepared = tuple(p for p in found.prepared if p.model in plan.models and p.precision in plan.precisions)
-    return replace(fresh, cells=cells, prepared=prepared, created=found.created)
-
-
-def _belongs(cell: Cell, plan: StudyPlan) -> bool:
-    """Whether a cell beyond the matrix is a ladder's step of this plan."""
-    spec = cell.spec
-    return None in plan.batches and all(
-        (
-            spec.model in plan.models,
-            spec.precision in plan.precisions,
-            spec.mode in plan.modes,
-            spec.device in plan.devices,
-        )
-    )
-
-
-def _refuse_other(found: StudyPlan, plan: StudyPlan, folder: Path) -> None:
-    """Cells of one study were measured alike: other settings, data or families are another study.
-
-    Raises:
-        UsageError: naming what differs.
-    """
-    shared = set(found.models) & set(plan.models)
-    for name in ("settings", "data", "family", "quick", "seed", "weights"):
-        before, now = getattr(found, name), getattr(plan, name)
-        if name == "weights":
-            before, now = ({model: of[model] for model in of if model in shared} for of in (before, now))
-        if before != now:
-            raise UsageError(
-                f"{folder} holds a study whose {name} was {before!r}, and now it is {now!r}.",
-                hint="Give another folder with -o, the same options as before, or --force to begin anew.",
-            )
 
 
 def _settled(state: Study, spec: CellSpec) -> bool:

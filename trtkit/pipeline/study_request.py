@@ -16,6 +16,7 @@ from trtkit.errors import UsageError
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_request import SETTINGS, check_within
 from trtkit.pipeline.request import PRECISIONS
+from trtkit.pipeline.study_identity import data_content, source_sha256
 
 __all__ = ["DEFAULT_BATCHES", "QUICK_BATCHES", "Estimate", "StudyRequest", "estimate", "plan_of"]
 
@@ -153,6 +154,8 @@ def plan_of(
         weights=weights,
         seed=request.seed,
         sweep_within=request.sweep_within,
+        data_content=data_content(request.data),
+        sources={model: source_sha256(model) for model in request.models if model not in model_defs.names()},
     )
     return plan, places
 
