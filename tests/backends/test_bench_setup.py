@@ -249,3 +249,73 @@ def test_a_fixed_batch_is_compared_whole(monkeypatch: pytest.MonkeyPatch) -> Non
     assert runner.seen == [10] and check["run_matches"] is True
     # The reference need not compute as many.
     assert check["rows"] == [0, 1, 8, 9] and arrays["in/x"].shape == arrays["out/y"].shape == (4, 3, 4, 4)
+
+
+class Product(Doubler):
+    """``y = x @ b``, where b's first axis is no batch."""
+
+    inputs = (TensorSpec("x", "float32", ("N", 10)), TensorSpec("b", "float32", (10, 3)))
+    outputs = (TensorSpec("y", "float32", ("N", 3)),)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.seen.append(len(feeds["x"]))
+        return {"y": feeds["x"] @ feeds["b"]}
+
+
+class Centred(Doubler):
+    """Takes the mean of the batch away: no sample of it can be computed alone."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.seen.append(len(feeds["x"]))
+        return {"y": feeds["x"] - feeds["x"].mean(axis=0)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen", "rows"), [(Product, [4], [0, 1, 8, 9]), (Centred, [4, 10], "all")], ids=["product", "centred"]
+)
+def test_rows_are_those_of_the_batch_and_a_batch_that_mixes_is_compared_whole(
+    kind: type[Doubler], seen: list[int], rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_setup, "_WHOLE_CHECK_BYTES", 1)
+    runner, path = kind(), kind()
+    shapes = {spec.name: (10, *spec.shape[1:]) for spec in runner.inputs}
+    chosen = replace(shaped(10), shapes=shapes, buffers=1)
+    sets = bench_setup.input_sets(runner.inputs, chosen, 1.0, None, CPU)
+    clock = Clock()
+    timed = NullTimed(sets, chosen, path.run, NullScript(outputs="zeros"), clock, clock.sleep)
+    check, arrays = bench_setup.check_outputs(timed, runner, sets, chosen, 1e-3)  # type: ignore[arg-type]
+    assert check["run_matches"] is True and check["rows"] == rows and runner.seen == seen
+    assert len(arrays["in/x"]) == len(arrays["out/y"]) == (10 if rows == "all" else 4)
+    assert all(len(arrays[f"in/{spec.name}"]) == 10 for spec in runner.inputs[1:])
+
+
+@pytest.mark.parametrize(
+    ("samples", "dtype", "words"),
+    [
+        (np.full((4, 2), 0.5), "uint8", "another kind of number"),
+        (np.full((4, 2), 300), "uint8", "values outside of 0 to 255"),
+        (np.full((4, 2), -1), "uint8", "values outside of 0 to 255"),
+        (np.full((4, 2), 1j), "float32", "another kind of number"),
+        (np.full((4, 2), "a"), "float32", "another kind of number"),
+        (np.full((4, 2), 200), "uint8", None),
+        (np.full((4, 2), 2.5), "float32", None),
+        (np.full((4, 2), 3, np.uint8), "float32", None),
+        (np.full((4, 2), True), "int64", None),
+    ],
+)
+def test_data_of_another_type_is_not_bent(samples: np.ndarray, dtype: str, words: str | None, tmp_path: Path) -> None:
+    np.save(tmp_path / "d.npy", samples)
+    inputs, chosen = (TensorSpec("x", dtype, ("N", 2)),), replace(shaped(4), shapes={"x": (4, 2)}, buffers=1)
+    if words is None:
+        (made,) = bench_setup.input_sets(inputs, chosen, 1.0, tmp_path / "d.npy", CPU)
+        np.testing.assert_array_equal(made["x"], samples.astype(dtype))
+    else:
+        with pytest.raises(UsageError, match=words):
+            bench_setup.input_sets(inputs, chosen, 1.0, tmp_path / "d.npy", CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off"], ids=["empty", "half a zip"])
+def test_damaged_data_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "d.npz").write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read as NumPy data"):
+        bench_setup.input_sets((IMAGE,), shaped(2), 1.0, tmp_path / "d.npz", CPU)

@@ -60,7 +60,7 @@ class Machine:
         if settings.batch > self.top:
             raise self.error
         line = timeline([settings.batch * 10.0] * 10, images=settings.batch)
-        return clean(settings={"batch": settings.batch, "mode": settings.mode}, timeline=line)
+        return clean(settings={"batch": settings.batch, "mode": settings.mode, "seed": settings.seed}, timeline=line)
 
 
 def prepared(batch: int) -> Prepared:
@@ -254,3 +254,59 @@ def test_the_time_of_an_attempt_leaves_room_for_what_was_asked() -> None:
     assert attempt_seconds(None, replace(settings, max_duration_s=1.0), "cpu") == 60
     assert attempt_seconds(None, settings, "cuda") == 600
     assert attempt_seconds(7.0, settings, "cuda") == 7
+
+
+def other_run(folder: Path) -> None:
+    """Batch 1 with another seed, by somebody else, into the same file."""
+    other = row(folder, 1)
+    changed = replace(other, settings=BenchSettings("compute", 0, seed=9), sweep=replace(other.sweep, key="other"))
+    run_row(changed, Machine(64), Notes())
+
+
+def test_what_others_wrote_into_the_folder_is_not_taken_for_this_sweeps(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_row(row(tmp_path, 1, 2, 4), Machine(64, stop_at=4), Notes())
+    other_run(tmp_path)
+    machine, notes = Machine(64), Notes()
+    found = run_row(row(tmp_path, 1, 2, 4), machine, notes)
+    assert [settings.batch for settings in machine.asked] == [1, 4], "batch 1's file is another measurement's"
+    assert notes.notes[0].endswith("1 attempts were made already (batch 2)")
+    assert {run.result.settings.seed for run in found.runs} == {0}
+
+
+def test_two_at_once_in_one_folder_keep_their_own_numbers(tmp_path: Path) -> None:
+    machine, notes = Machine(64), Notes()
+
+    def disturbed(made: Prepared, target: Target, settings: BenchSettings, seconds: float | None) -> BenchResult:
+        if settings.batch == 2:
+            other_run(tmp_path)
+        return machine(made, target, settings, seconds)
+
+    found = run_row(row(tmp_path, 1, 2), disturbed, notes)
+    assert [run.result.settings.seed for run in found.runs] == [0, 0]
+    (note,) = [note for note in notes.notes if "another measurement" in note]
+    assert note.startswith("net.fp16.null.cuda0.b1.compute.bench.json holds another measurement by now")
+
+
+def test_files_for_other_tools_are_made_of_resumed_attempts_too(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_row(row(tmp_path, 1, 2, 4), Machine(64, stop_at=4), Notes())
+    told: list[int] = []
+    later = row(tmp_path, 1, 2, 4, after=lambda made, target, result: told.append(result.settings.batch))
+    run_row(later, Machine(64), Notes())
+    assert told == [1, 2, 4]
+
+
+def test_an_interrupted_sweep_of_other_batches_is_replaced_aloud(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_row(row(tmp_path, 1, 2, 4), Machine(64, stop_at=4), Notes())
+    longer, notes = row(tmp_path, 1, 2, 4, 8), Notes()
+    run_row(replace(longer, sweep=replace(longer.sweep, key="other")), Machine(64), notes)
+    assert "an interrupted sweep of other batch sizes or settings (batch 1, 2 done), is replaced" in notes.notes[0]
+
+
+def test_an_attempt_that_is_cut_off_in_time_is_tried(tmp_path: Path) -> None:
+    # As above, but a measurement ends after 0.1 s: batch 256 takes four iterations, 10.2 s.
+    short = BenchSettings("compute", 0, duration_s=0.1, max_duration_s=0.1)
+    found = run_row(row(tmp_path, kind="cpu", limit=256, seconds=11.0, settings=short), Machine(256), Notes())
+    assert found.sweep.largest == 256

@@ -313,3 +313,48 @@ def test_a_kill_loses_at_most_the_attempt_in_flight(plan: Path, tmp_path: Path) 
     kept = [f"net.fp32.null-0.1.cpu.b{batch}.compute.bench.json" for batch in done]
     assert [(folder / name).stat().st_mtime_ns for name in kept] == [written[name] for name in kept]
     assert Sweep.read(state).complete
+
+
+@pytest.mark.parametrize(
+    ("exports", "words"),
+    [
+        (lambda folder: {"csv": folder / "net.onnx"}, "--csv .*net.onnx would be written over what is measured"),
+        (lambda folder: {"times": folder / "x.npy"}, "--export-times .*x.npy would be written over what is measured"),
+        (
+            lambda folder: {"csv": folder / "e", "profile": folder / "e"},
+            "--export-profile .*e would be written over the file of --csv",
+        ),
+        (lambda folder: {"csv": folder}, "--csv .* is no regular file"),
+    ],
+)
+def test_files_for_other_tools_replace_nothing_that_is_read(
+    exports: Any, words: str, net: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 8, 8), np.float32))
+    before = sha256_file(net)
+    with pytest.raises(UsageError, match=words):
+        run(net, tmp_path, devices="cpu", data=tmp_path / "x.npy", exports=BenchExports(**exports(tmp_path)))
+    assert sha256_file(net) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"settings": {"max_duration_s": float("inf")}}, "max_duration_s is inf"),
+        ({"batches": (10**20,)}, "No batch is larger than 2,147,483,647"),
+    ],
+)
+def test_numbers_without_end_are_refused(changes: dict[str, Any], words: str, net: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        run(net, tmp_path, devices="cpu", **changes)
+
+
+def test_a_check_that_failed_is_made_again(net: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "nan.npy", np.full((2, 3, 8, 8), np.nan, np.float32))
+    wrong = only(run(net, tmp_path, devices="cpu", batches=(2,), data=tmp_path / "nan.npy"))
+    assert not wrong.verdict.valid
+    right = only(run(net, tmp_path, devices="cpu", batches=(2,)))
+    check = right.conditions.check or {}
+    assert right.verdict.valid and "taken_over" not in check and check["matches"] is True
+    again = only(run(net, tmp_path, devices="cpu", batches=(1,)))
+    assert (again.conditions.check or {})["taken_over"] is True

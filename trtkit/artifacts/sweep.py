@@ -35,6 +35,7 @@ class Attempt:
         device_total_bytes: all memory of the device; ``None`` likewise.
         images_per_s: throughput; ``None`` unless measured.
         file: name of the result file beside the sweep; ``None`` unless measured.
+        file_sha256: of that file as it was written; ``None`` unless measured.
     """
 
     batch: int
@@ -47,6 +48,7 @@ class Attempt:
     file: str | None = None
     device_bytes: int | None = None
     device_total_bytes: int | None = None
+    file_sha256: str | None = None
 
     @property
     def ran(self) -> bool:

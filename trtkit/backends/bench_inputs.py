@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def _read(data: Path, inputs: Sequence[TensorSpec], settings: BenchSettings) -> 
     try:
         loaded = np.load(data)
         arrays = {inputs[0].name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UsageError(
             f"{data.name} cannot be read as NumPy data: {error}.", hint="Give a .npz or .npy file."
         ) from error
@@ -67,12 +68,30 @@ def _read(data: Path, inputs: Sequence[TensorSpec], settings: BenchSettings) -> 
         )
     for spec in inputs:
         samples, shape = arrays[spec.name], settings.shapes[spec.name]
+        if (why := _loses(samples, spec.dtype)) is not None:
+            raise UsageError(
+                f"{data.name} has {samples.dtype} for input {spec.name}, which takes {spec.dtype}: {why}.",
+                hint="Prepare the data in the type of the input.",
+            )
         if samples.shape[1:] != shape[1:] or not len(samples):
             raise UsageError(
                 f"{data.name} has samples of shape {samples.shape[1:]}; input {spec.name} takes {shape[1:]}.",
                 hint="Prepare the data in the shape of the input.",
             )
     return arrays
+
+
+def _loses(samples: np.ndarray, dtype: str) -> str | None:
+    """Why values do not fit a type: another kind of number, or out of its range; ``None`` where they do."""
+    wanted = np.dtype(dtype)
+    if np.can_cast(samples.dtype, wanted, "same_kind"):
+        return None
+    if samples.dtype.kind not in "biu" or wanted.kind not in "iu":
+        return "that is another kind of number"
+    low, high = np.iinfo(wanted).min, np.iinfo(wanted).max
+    if samples.size and (samples.min() < low or samples.max() > high):
+        return f"there are values outside of {low} to {high}"
+    return None
 
 
 def _drawn(inputs: Sequence[TensorSpec], settings: BenchSettings, std: float, count: int) -> dict[str, np.ndarray]:

@@ -26,7 +26,9 @@ def compiled_first(result: BenchResult) -> Finding | None:
         "compiled-first",
         f"The first iteration of this shape took {seconds_text(first / 1e3)}, later ones {median:.3f} ms: the runtime "
         "compiled or tuned just in time. It is not in the numbers.",
-        "Keep the compiled kernels in a runtime cache (TensorRT-RTX), and warm up each shape in production.",
+        "Keep the compiled kernels in a runtime cache, and warm up each shape in production."
+        if result.subject.family == "tensorrt-rtx"
+        else "Warm up each shape in production.",
         {"first_ms": first, "latency_ms": median},
     )
 

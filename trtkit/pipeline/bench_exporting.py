@@ -23,6 +23,12 @@ from trtkit.stages.bench_exports import layer_info, layer_profile, times, write_
 __all__ = ["BenchExports", "check_exports", "export_layers", "export_runs"]
 
 _WARMUP, _ITERATIONS = 3, 20
+_OPTIONS = {
+    "csv": "--csv",
+    "times": "--export-times",
+    "profile": "--export-profile",
+    "layer_info": "--export-layer-info",
+}
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,27 @@ class BenchExports:
     layer_info: Path | None = None
 
 
-def check_exports(exports: BenchExports, places: Sequence[Target]) -> None:
-    """Refuse what a family cannot give, before anything is measured.
+def check_exports(exports: BenchExports, places: Sequence[Target], inputs: Sequence[Path]) -> None:
+    """Refuse what a family cannot give, and files over each other or over what is read, before anything is measured.
+
+    Args:
+        exports: which files.
+        places: who will measure.
+        inputs: files that are read.
 
     Raises:
         UsageError: naming the option and the reason.
     """
+    taken = {path.resolve(): "what is measured" for path in inputs}
+    for field, option in _OPTIONS.items():
+        path: Path | None = getattr(exports, field)
+        if path is None:
+            continue
+        if (other := taken.get(path.resolve())) is not None:
+            raise UsageError(f"{option} {path} would be written over {other}.", hint="Give a file of its own.")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{option} {path} is no regular file.", hint="Give the name of a file to be written.")
+        taken[path.resolve()] = f"the file of {option}"
     for field, option in (("profile", "--export-profile"), ("layer_info", "--export-layer-info")):
         for target in places:
             reason = target.can.refuses_export(field, target.device.kind)
@@ -58,13 +79,13 @@ def check_exports(exports: BenchExports, places: Sequence[Target]) -> None:
                 )
 
 
-def export_runs(exports: BenchExports, runs: Sequence[Run]) -> None:
+def export_runs(exports: BenchExports, runs: Sequence[Run], *, several: bool) -> None:
     """Write what follows from the results alone: CSV and times."""
     if exports.csv is not None:
         write_csv(exports.csv, [(run.result, run.file) for run in runs])
     if exports.times is not None:
         for run in runs:
-            write_export(_named(exports.times, run.result, several=len(runs) > 1), times(run.result.timeline))
+            write_export(_named(exports.times, run.result, several=several), times(run.result.timeline))
 
 
 def export_layers(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trtkit import __version__
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.artifacts.files import sha256_file
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_rows import Measure
@@ -28,14 +30,17 @@ def measuring(request: BenchmarkRequest, cache: PlanCache, listener: Listener) -
         listener: is told what the worker reports.
     """
 
+    data = sha256_file(request.data) if request.data is not None else None
+
     def measure(prepared: Prepared, target: Target, settings: BenchSettings, seconds: float | None) -> BenchResult:
-        label, identity = _engine(prepared, target)
+        label, engine = _engine(prepared, target)
+        identity = {**engine, "limit": prepared.check_limit, "data": data, "trtkit": __version__}
         checked = None if request.force else cache.remembered(label, identity)
         asked = stage_request(request, cache, prepared, target, settings, seconds, checked)
         result = measure_once(asked, listener.event)
         check = result.conditions.check
-        if checked is None and check is not None and check.get("matches") is not None:
-            cache.remember(label, identity, check)
+        if checked is None and check is not None and check.get("matches") and check.get("run_matches") is not False:
+            cache.remember(label, identity, check)  # what failed is looked at again
         return result
 
     return measure

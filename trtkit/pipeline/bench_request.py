@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -33,6 +34,8 @@ PROFILES = ("each", "shared")
 INPUT_DTYPES = ("float32", "uint8")
 """What the host may hand images over as."""
 
+_LARGEST = 2**31 - 1
+_LEAST = {"warmup_s": 0.0, "duration_s": 0.0, "max_duration_s": 0.0, "min_iterations": 1, "buffers": 1, "depth": 1}
 _CHOSEN_ELSEWHERE = ("mode", "batch", "shapes", "profile", "tf32", "data")
 SETTINGS: dict[str, Any] = {
     entry.name: get_type_hints(BenchSettings)[entry.name]
@@ -140,6 +143,8 @@ def _check_numbers(request: BenchmarkRequest) -> None:
     """
     if request.ladder and request.batches:
         raise UsageError("--batch auto looks for the batch sizes itself.", hint="Give either auto or a list.")
+    if any(batch > _LARGEST for batch in (*request.batches, request.sweep_limit or 1)):
+        raise UsageError(f"No batch is larger than {_LARGEST:,}.", hint="Give smaller batch sizes.")
     if any(batch < 1 for batch in request.batches) or len(set(request.batches)) != len(request.batches):
         shown = ",".join(map(str, request.batches))
         raise UsageError(f"--batch {shown} must name whole numbers from 1 up, each once.", hint="Write 1,8,64.")
@@ -154,10 +159,10 @@ def _check_numbers(request: BenchmarkRequest) -> None:
     if request.attempt_seconds is not None and request.attempt_seconds <= 0:
         raise UsageError("--attempt-seconds is a time above 0.", hint="Give seconds, such as 60.")
     values = {**{entry.name: entry.default for entry in fields(BenchSettings)}, **request.settings}
-    for name, low in (("warmup_s", 0.0), ("duration_s", 0.0), ("min_iterations", 1), ("buffers", 1), ("depth", 1)):
+    for name, low in _LEAST.items():
         value = values[name]
-        if isinstance(value, int | float) and value < low:
-            raise UsageError(f"{name} is {value}; it is {low} or more.", hint="Give a larger number.")
+        if isinstance(value, int | float) and not low <= value < math.inf:
+            raise UsageError(f"{name} is {value}; it is a number from {low} up.", hint="Give such a number.")
     if not 0 < float(values["confidence"]) < 1:  # type: ignore[arg-type]
         raise UsageError(
             f"--confidence {values['confidence']} is no share between 0 and 1.", hint="Write 0.01 for 1 %."

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.bench_settings import BenchSettings
-from trtkit.artifacts.files import read_json, write_json
+from trtkit.artifacts.files import sha256_file, write_json
 from trtkit.artifacts.sweep import Attempt, Sweep
-from trtkit.errors import BuildError, PlanError, RunError, TrtkitError
+from trtkit.errors import BuildError, RunError, TrtkitError
 from trtkit.graph.footprint import ELEMENT_LIMIT, Footprint
 from trtkit.measurement import failure, memory
 from trtkit.measurement.ladder import Step, ending, next_step, with_memory
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_replaced import replaced
 from trtkit.pipeline.bench_request import Failure, Run
+from trtkit.pipeline.bench_resume import begin, read_result
 from trtkit.pipeline.bench_subjects import Prepared
 from trtkit.pipeline.listener import Listener
 from trtkit.units import bytes_text, seconds_text
@@ -94,10 +94,10 @@ def run_row(row: Row, measure: Measure, listener: Listener) -> RowResult:
         TrtkitError: a refusal; what fails for lack of memory or time is an attempt's outcome instead.
     """
     several = row.sweep.is_ladder or len(row.sweep.batches) > 1
-    sweep, errors = _begin(row, listener), dict[int, TrtkitError]()
+    sweep, errors, found = begin(row, listener), dict[int, TrtkitError](), dict[int, BenchResult]()
     while (step := _next(row, sweep)) is not None:
         try:
-            sweep = sweep.with_attempt(_attempt(row, sweep, step, measure, listener, errors))
+            sweep = sweep.with_attempt(_attempt(row, sweep, step, measure, listener, errors, found))
         except KeyboardInterrupt:
             if several:
                 done = ", ".join(str(attempt.batch) for attempt in sweep.attempts) or "none"
@@ -111,39 +111,13 @@ def run_row(row: Row, measure: Measure, listener: Listener) -> RowResult:
     sweep = replace(sweep, complete=True)
     if several:
         sweep.write(row.state_path)
-    runs = [Run(_read(row, attempt), row.output / str(attempt.file)) for attempt in _measured(sweep)]
+    runs = []
+    for attempt in _measured(sweep):
+        file = row.output / str(attempt.file)
+        if attempt.file_sha256 is not None and sha256_file(file) != attempt.file_sha256:
+            listener.note(f"{file.name} holds another measurement by now: something else writes into this folder")
+        runs.append(Run(found.get(attempt.batch) or read_result(row, attempt), file))
     return RowResult(tuple(runs), sweep, _failures(row, sweep, errors))
-
-
-def _begin(row: Row, listener: Listener) -> Sweep:
-    """The state to go on from: an interrupted one of the same key, whose result files are whole, or a new one."""
-    fresh = replace(row.sweep, attempts=_whole(row, row.sweep.attempts))
-    if not row.resume or not row.state_path.exists():
-        return fresh
-    try:
-        found = Sweep.read(row.state_path)
-    except PlanError as error:
-        listener.note(f"{row.state_path.name} cannot be continued and is written anew: {error.message}")
-        return fresh
-    if found.complete or found.key != row.sweep.key:
-        return fresh
-    # who names a batch wants it tried again where it failed
-    kept = _whole(row, [attempt for attempt in found.attempts if attempt.ran or found.is_ladder])
-    if kept:
-        batches = ", ".join(str(attempt.batch) for attempt in kept)
-        listener.note(f"continuing an interrupted sweep: {len(kept)} attempts were made already (batch {batches})")
-    return replace(row.sweep, attempts=kept)
-
-
-def _whole(row: Row, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """Those whose result file, where they have one, can be read; the others are made again."""
-    kept = []
-    for attempt in attempts:
-        with contextlib.suppress(PlanError):
-            if attempt.outcome == "measured":
-                _read(row, attempt)
-            kept.append(attempt)
-    return tuple(kept)
 
 
 def _next(row: Row, sweep: Sweep) -> Step | None:
@@ -154,7 +128,13 @@ def _next(row: Row, sweep: Sweep) -> Step | None:
 
 
 def _attempt(
-    row: Row, sweep: Sweep, step: Step, measure: Measure, listener: Listener, errors: dict[int, TrtkitError]
+    row: Row,
+    sweep: Sweep,
+    step: Step,
+    measure: Measure,
+    listener: Listener,
+    errors: dict[int, TrtkitError],
+    found: dict[int, BenchResult],
 ) -> Attempt:
     """Try one batch; failing for want of memory or time is an outcome, a refusal an error."""
     batch = step.batch
@@ -187,10 +167,11 @@ def _attempt(
     if (instead := replaced(path, result)) is not None:
         listener.note(instead)
     write_json(path, result.to_json())
+    found[batch] = result
     if row.after is not None:
         row.after(prepared, row.target, result)
     rate = result.throughput_images_per_s
-    done = Attempt(batch, "measured", None, "", estimate, available, rate, path.name)
+    done = Attempt(batch, "measured", None, "", estimate, available, rate, path.name, file_sha256=sha256_file(path))
     return with_memory(done, result.conditions.facts, total)
 
 
@@ -219,9 +200,10 @@ def _too_long(row: Row, sweep: Sweep, batch: int, full: bool) -> str | None:
     done = [a for a in sweep.attempts if a.images_per_s and a.batch < batch]
     if row.seconds is None or not done:
         return None
-    rate = max(done, key=lambda attempt: attempt.batch).images_per_s or 0.0
-    iterations = (row.settings.min_iterations if full else 1) + 3
-    seconds = iterations * batch / rate
+    one = batch / (max(done, key=lambda attempt: attempt.batch).images_per_s or 0.0)
+    longest = max(row.settings.max_duration_s / one, 1.0)  # after this it is cut off
+    iterations = round(min(row.settings.min_iterations, longest) if full else 1) + 3
+    seconds = iterations * one
     if seconds <= row.seconds:
         return None
     return (
@@ -233,10 +215,6 @@ def _too_long(row: Row, sweep: Sweep, batch: int, full: bool) -> str | None:
 def _measured(sweep: Sweep) -> list[Attempt]:
     latest = {attempt.batch: attempt for attempt in sweep.attempts if attempt.outcome == "measured"}
     return [latest[batch] for batch in sorted(latest)]
-
-
-def _read(row: Row, attempt: Attempt) -> BenchResult:
-    return BenchResult.from_json(read_json(row.output / str(attempt.file)))
 
 
 def _failures(row: Row, sweep: Sweep, errors: dict[int, TrtkitError]) -> tuple[Failure, ...]:

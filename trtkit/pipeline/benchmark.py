@@ -68,7 +68,8 @@ def bench(
         supply = _supply(request, cache, listener, stack)
         listener.stage("Looking for an engine family")
         places, why = targets(supply.family(), request.devices)
-        check_exports(exports, places)
+        read = (Path(request.source.text), request.source.weights, request.data)
+        check_exports(exports, places, [path for path in read if path is not None and path.is_file()])
         do = measure or measuring(request, cache, listener)
         rows = tuple(_rows(request, supply, places))
         for crowd in dict.fromkeys(filter(None, (too_many_threads(request, target) for target in places))):
@@ -82,7 +83,7 @@ def bench(
             runs += found.runs
             sweeps += [found.sweep] if found.sweep.is_ladder or len(found.sweep.batches) > 1 else []
             failures += found.failures
-    export_runs(exports, runs)
+    export_runs(exports, runs, several=several)
     if failures and not runs:
         raise failures[0].error
     return BenchmarkResult(tuple(runs), tuple(sweeps), tuple(failures), why, time.perf_counter() - started)
