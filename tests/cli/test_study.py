@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,37 @@ def test_fail_if_slower(tmp_path: Path, capsys: pytest.CaptureFixture[str], rati
     captured = capsys.readouterr()
     assert ("slower by 9.1%" in captured.err) == (code == 9)
     assert main(["compare", *_sets(tmp_path, ratio)]) == 0
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(1.3, 9), (1.02, 0)])
+def test_fail_if_slower_between_noisy_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ratio: float, code: int
+) -> None:
+    for name, ms in (("a", 4.0), ("b", 4.0 * ratio)):
+        noisy = bench_result(iteration_ms=ms, spread=0.15, count=60, seed=len(name))
+        noisy = replace(noisy, conditions=replace(noisy.conditions, foreign_cpu=0.5))
+        write_json(tmp_path / name / "x.bench.json", noisy.to_json())
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--fail-if-slower", "3%", "--json"]) == code
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    if code:
+        assert document["pairs"][0]["verdict"] == "slower" and "whole 95 % interval" in document["objections"][0]
+        assert "disturbed by 50%" in captured.err
+    else:
+        assert document["pairs"][0]["verdict"] == "cannot tell" and document["objections"] == []
+        assert "cannot tell whether googlenet FP32" in captured.err and "--duration" in captured.err
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "94", "95", "200"])
+def test_every_run_is_named_however_narrow_the_screen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["compare", *_sets(tmp_path, 1.5)]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= int(columns)
+    words = " ".join(shown.split())
+    assert "googlenet" in words and "FP32" in words and "0.667×" in words and "slower" in words and "median" in words
 
 
 def test_what_could_not_be_compared_does_not_pass_by_accident(

@@ -1,4 +1,4 @@
-"""Going on with a study: other content is another study, lost samples are measured again, what was set aside returns."""
+"""Going on with a study: other content is another study, lost samples are measured anew, what was set aside returns."""
 
 from __future__ import annotations
 

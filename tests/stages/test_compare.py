@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.report.studies import bench_result, made_up_study
+from tests.report.studies import bench_result, cell_of, made_up_study
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.files import write_json
+from trtkit.artifacts.study import Study
+from trtkit.artifacts.study_plan import StudyPlan
+from trtkit.artifacts.timeline import Iteration
 from trtkit.cli.compare import markdown
 from trtkit.errors import PlanError, UsageError
-from trtkit.stages.compare import compare, noise_of, periods_ms
+from trtkit.report.against import Other, align
+from trtkit.stages.compare import compare, noise_of, outcome_of, periods_ms
 
 
 def saved(folder: Path, *results: BenchResult) -> Path:
@@ -62,7 +66,7 @@ def test_what_others_took_of_the_processors_raises_the_floor(tmp_path: Path) -> 
     one, other = bench_result(iteration_ms=4.0), bench_result(iteration_ms=3.0)
     shared = replace(other, conditions=replace(other.conditions, foreign_cpu=0.6))
     (pair,) = compare(saved(tmp_path / "a", one), saved(tmp_path / "b", shared)).pairs
-    assert pair.noise == 0.6 and pair.verdict == "no difference"
+    assert pair.noise == 0.6 and pair.verdict == "cannot tell"
 
 
 def test_no_verdict_from_a_handful_of_samples_and_the_comparison_says_that_it_cannot_tell(tmp_path: Path) -> None:
@@ -70,11 +74,53 @@ def test_no_verdict_from_a_handful_of_samples_and_the_comparison_says_that_it_ca
     found = compare(saved(tmp_path / "a", one), saved(tmp_path / "b", other))
     low, high = found.pairs[0].speedup_interval
     assert high < 1 and high - low < 0.1, "what a bootstrap of two periods believes to know"
-    assert found.pairs[0].verdict == "no difference"
-    assert any("In 1 of 1 pairs 'no difference' means 'cannot tell'" in note for note in found.notes)
+    assert found.pairs[0].verdict == "cannot tell" and found.undecided == found.pairs
+    assert any("In 1 of 1 pairs it cannot be told" in note and "--duration" in note for note in found.notes)
     longer = [bench_result(iteration_ms=ms, count=30) for ms in (4.0, 5.0)]
     found = compare(saved(tmp_path / "c", longer[0]), saved(tmp_path / "d", longer[1]))
     assert found.pairs[0].verdict == "slower" and not found.notes
+
+
+@pytest.mark.parametrize(
+    ("speedup", "interval", "noise", "limit", "verdict"),
+    [
+        (0.78, (0.74, 0.85), 0.3, 0.03, "slower"),  # noisy, and its whole interval beyond the limit
+        (0.78, (0.74, 0.85), 0.3, 0.2, "cannot tell"),
+        (0.78, (0.74, 0.85), 0.3, None, "cannot tell"),
+        (0.78, (0.74, 0.85), 0.05, None, "slower"),
+        (0.985, (0.90, 1.05), 0.3, 0.03, "cannot tell"),  # straddles the limit and is wider than it
+        (0.985, (0.90, 1.05), 0.3, None, "no difference"),
+        (0.995, (0.975, 1.012), 0.02, 0.03, "no difference"),
+        (0.985, (0.98, 0.99), 0.01, 0.03, "slower"),  # by less than the limit
+        (0.995, (0.994, 0.996), 0.01, 0.0, "no difference"),  # below the floor
+        (1.3, (1.2, 1.4), 0.5, 0.03, "cannot tell"),
+    ],
+)
+def test_the_four_verdicts(
+    speedup: float, interval: tuple[float, float], noise: float, limit: float | None, verdict: str
+) -> None:
+    def told(enough: bool) -> str:
+        return outcome_of(speedup, interval, noise=noise, floor=0.01, enough=enough, limit=limit)
+
+    assert told(True) == verdict and told(False) == "cannot tell"
+
+
+def test_the_rates_beside_a_ratio_are_of_its_statistic(tmp_path: Path) -> None:
+    steady, burst = (
+        bench_result(batch=8, iteration_ms=4.0, spread=0.0),
+        bench_result(batch=8, iteration_ms=4.0, spread=0.0),
+    )
+    rows = list(burst.timeline.rows)
+    late = 400.0  # one batch of forty was held up: the mean falls to a third, the median stays
+    rows[20:] = [Iteration(*(time + late for time in row)) for row in rows[20:]]
+    burst = replace(burst, timeline=replace(burst.timeline, rows=tuple(rows)))
+    (pair,) = compare(saved(tmp_path / "a", steady), saved(tmp_path / "b", burst)).pairs
+    assert pair.speedup == pytest.approx(pair.second_images_per_s / pair.first_images_per_s)
+    assert pair.second_images_per_s == pytest.approx(2000.0) and (burst.throughput_images_per_s or 0) < 700
+    assert "median" in str(compare(tmp_path / "a", tmp_path / "b").to_json()["statistic"])
+    here, there = (Study(StudyPlan(("googlenet",), ("fp32",), (8,)), cells=(cell_of(r),)) for r in (burst, steady))
+    (drawn,) = align(here, [Other(there, "there")]).pairs
+    assert drawn.medians and drawn.ratio == pytest.approx(pair.speedup)
 
 
 def test_periods_are_what_throughput_is_made_of() -> None:

@@ -5,9 +5,30 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
+from trtkit.artifacts.timeline import Timeline
 from trtkit.stats import Interval
 
-__all__ = ["Comparison", "Pair", "Refusal"]
+__all__ = ["STATISTIC", "Comparison", "Outcome", "Pair", "Refusal", "median_rate", "periods_ms"]
+
+STATISTIC = "at the median time between finished batches"
+"""What rates and ratios are made of: a burst of other work moves a mean, and the median stays."""
+
+Outcome = Literal["faster", "slower", "no difference", "cannot tell"]
+"""Of the second run; ``cannot tell``: what it was disturbed by, or its few samples, would hide a change that counts."""
+
+
+def periods_ms(timeline: Timeline) -> np.ndarray:
+    """Times between the ends of successive batches, in ms: their mean is what throughput is made of; (n − 1,)."""
+    periods = np.diff(np.sort(timeline.column("end_d2h_ms")))
+    return np.asarray(periods[periods > 0])
+
+
+def median_rate(timeline: Timeline) -> float | None:
+    """Images per second at the median time between finished batches; ``None`` with fewer than two samples."""
+    periods = periods_ms(timeline) if len(timeline) > 1 else np.empty(0)
+    return timeline.images / float(np.median(periods)) * 1e3 if len(periods) else None
 
 
 @dataclass(frozen=True)
@@ -16,13 +37,13 @@ class Pair:
 
     Attributes:
         what: model, precision, batch, mode, for people.
-        first_images_per_s, second_images_per_s: throughput of the two.
-        speedup: how many times as fast the second is: median time between finished batches, first over second.
+        first_images_per_s, second_images_per_s: rates of the two at the median time between finished batches.
+        speedup: how many times as fast the second is: the second rate over the first.
         speedup_interval: its 95 % bootstrap interval.
         latency_ratio: median latency, second over first, below 1 is better, and ``latency_interval``.
         noise: smallest change that counts: how far parts of the same run lie apart, and what other processes took of
             the processors; a share.
-        verdict: ``faster``, ``slower`` or ``no difference``, of the second.
+        verdict: see :data:`Outcome`.
         differs: what is different between the two and allowed to be, sentences: the likely causes.
         first_file, second_file: with all raw samples.
     """
@@ -35,7 +56,7 @@ class Pair:
     latency_ratio: float
     latency_interval: Interval
     noise: float
-    verdict: Literal["faster", "slower", "no difference"]
+    verdict: Outcome
     differs: tuple[str, ...]
     first_file: str
     second_file: str
@@ -78,10 +99,15 @@ class Comparison:
         return tuple(pair for pair in self.pairs if pair.verdict == "slower" and pair.speedup < 1 - share)
 
     @property
+    def undecided(self) -> tuple[Pair, ...]:
+        """Pairs of which it cannot be told whether the second is slower."""
+        return tuple(pair for pair in self.pairs if pair.verdict == "cannot tell" and pair.speedup_interval[0] < 1)
+
+    @property
     def incomparable(self) -> tuple[Refusal, ...]:
         """What the first set has, and could not be compared: a check that ignored these would pass by accident."""
         return tuple(refusal for refusal in self.refusals if refusal.kind != "new")
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
-        return asdict(self)
+        return {**asdict(self), "statistic": STATISTIC}

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from trtkit.artifacts.bench import BenchResult, Subject
 from trtkit.artifacts.bench_settings import BenchSettings
+from trtkit.artifacts.comparison import median_rate
 from trtkit.artifacts.device import DeviceFacts
 from trtkit.artifacts.files import json_ready
 from trtkit.artifacts.finding import Verdict
@@ -22,8 +23,8 @@ class RunRecord:
 
     Attributes:
         subject, device, settings, verdict: as in :class:`~trtkit.artifacts.bench.BenchResult`.
-        summary: the figures of :meth:`trtkit.artifacts.timeline.Timeline.summary`, ``fraction_of_peak`` and
-            ``images_per_joule``.
+        summary: the figures of :meth:`trtkit.artifacts.timeline.Timeline.summary`, ``fraction_of_peak``,
+            ``images_per_joule`` and ``median_images_per_s``, which comparisons are made of.
         conditions: what was true during the run; samples of clocks, power and temperature as ``[min, mean, max]``.
         peak_ops_per_s, peak_source: the theoretical peak, and where it is from; ``None`` for unknown devices.
         environment, command, created: who made it, with what, and when.
@@ -55,7 +56,7 @@ class RunRecord:
             result.device,
             result.settings,
             result.verdict,
-            value["summary"],
+            {**value["summary"], "median_images_per_s": median_rate(result.timeline)},
             conditions,
             result.peak_ops_per_s,
             result.peak_source,
@@ -74,6 +75,11 @@ class RunRecord:
     def images_per_s(self) -> float | None:
         """Throughput; ``None`` without samples."""
         return _number(self.summary.get("throughput_images_per_s"))
+
+    @property
+    def median_images_per_s(self) -> float | None:
+        """Rate at the median time between finished batches; ``None`` where an older trtkit summed up the run."""
+        return _number(self.summary.get("median_images_per_s"))
 
     @property
     def fraction_of_peak(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from trtkit.artifacts.comparison import Comparison, Pair
 
 __all__ = ["compare", "markdown"]
+
+_NARROW = 95
+"""Columns of a screen from which the table's names of runs have room."""
 
 _SHARE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%?\s*$")
 
@@ -44,24 +48,39 @@ def compare(
     from trtkit.stages.compare import compare as run_compare
 
     limit = None if fail_if_slower is None else _share("--fail-if-slower", fail_if_slower)
-    found = run_compare(first, second, noise_floor=_share("--noise-floor", noise_floor))
-    objections = []
+    found = run_compare(first, second, noise_floor=_share("--noise-floor", noise_floor), limit=limit)
+    objections, undecided = [], []
     if limit is not None:
-        objections = [
-            f"{pair.what} is slower by {1 - pair.speedup:.1%}, more than {limit:.1%}"
-            for pair in found.slower_than(limit)
-        ]
+        objections = [_slower(pair, limit) for pair in found.slower_than(limit)]
+        undecided = [_undecided(pair, limit) for pair in found.undecided]
         objections += [f"{refusal.what} could not be compared: {refusal.reasons[0]}" for refusal in found.incomparable]
     if json:
         from json import dumps
 
-        print(dumps({**found.to_json(), "objections": objections}, indent=2))
+        print(dumps({**found.to_json(), "objections": objections, "undecided": undecided}, indent=2))
     elif as_markdown:
         print(markdown(found))
     else:
-        out().print(_screen(found))
+        out().print(_screen(found, out().width))
+    for text in undecided:
+        print(text, file=sys.stderr)
     show_objections(objections)
     return EXIT_VERDICT_NO if objections else 0
+
+
+def _slower(pair: Pair, limit: float) -> str:
+    text = f"{pair.what} is slower by {1 - pair.speedup:.1%}, more than {limit:.1%}"
+    if 1 - pair.speedup <= pair.noise:  # its whole interval lies beyond the limit all the same
+        text += f" in its whole 95 % interval, though the runs were disturbed by {pair.noise:.0%}: measure both again"
+    return text
+
+
+def _undecided(pair: Pair, limit: float) -> str:
+    low, high = pair.speedup_interval
+    return (
+        f"cannot tell whether {pair.what} is slower by more than {limit:.1%}: "
+        f"{pair.speedup:.3f}× ({low:.3f} … {high:.3f}), disturbed by {pair.noise:.0%}; measure both sides longer (--duration 10), on a quiet machine"
+    )
 
 
 def _share(option: str, text: str) -> float:
@@ -88,7 +107,8 @@ def _cells(pair: Pair) -> tuple[str, ...]:
     )
 
 
-_HEADERS = ("run", "first images/s", "second images/s", "speed-up (95 %)", "latency (95 %)", "verdict")
+_HEADERS = ("run", "first", "second", "speed-up (95 %)", "latency (95 %)", "verdict")
+_MEDIANS = "images/s and speed-up at the median time between finished batches, latency at its median"
 
 
 def markdown(found: Comparison) -> str:
@@ -98,7 +118,7 @@ def markdown(found: Comparison) -> str:
         return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
     lines = [
-        f"**{safe(found.second)}** against **{safe(found.first)}**",
+        f"**{safe(found.second)}** against **{safe(found.first)}**: {_MEDIANS}",
         "",
         f"| {' | '.join(_HEADERS)} |",
         "|---|---:|---:|---:|---:|---|",
@@ -117,7 +137,7 @@ def _differences(found: Comparison) -> list[str]:
     return list(dict.fromkeys(f"differs: {text}" for pair in found.pairs for text in pair.differs))
 
 
-def _screen(found: Comparison) -> object:
+def _screen(found: Comparison, width: int) -> object:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -129,9 +149,17 @@ def _screen(found: Comparison) -> object:
     for name in ("first", "second", "speed-up", "95 %", "latency"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    colours = {"faster": "green", "slower": "red"}
+    colours = {"faster": "green", "slower": "red", "cannot tell": "yellow"}
+    blocks: list[Text] = []
     for pair in found.pairs:
         low, high = pair.speedup_interval
+        if width < _NARROW:
+            blocks.append(Text.assemble(f"{pair.what}: ", (pair.verdict, colours.get(pair.verdict, ""))))
+            rates = f"{significant(pair.first_images_per_s)} → {significant(pair.second_images_per_s)} images/s"
+            blocks.append(
+                Text(f"  {rates}, {pair.speedup:.3f}× ({low:.2f}…{high:.2f}), latency {pair.latency_ratio:.3f}×")
+            )
+            continue
         table.add_row(
             pair.what,
             significant(pair.first_images_per_s),
@@ -144,4 +172,4 @@ def _screen(found: Comparison) -> object:
     lines = [Text(f"  not compared: {r.what}: {' '.join(r.reasons)}", "yellow") for r in found.refusals]
     lines += [Text(f"  {text}") for text in _differences(found)]
     lines += [Text(f"  note: {note}") for note in found.notes]
-    return Group(table, *lines)
+    return Group(Text(_MEDIANS, "dim"), *(blocks if width < _NARROW else (table,)), *lines)

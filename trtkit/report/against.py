@@ -40,9 +40,23 @@ class Together:
     number: int
 
     @property
+    def medians(self) -> bool:
+        """Whether both runs tell their rate at the median time between batches: the statistic of a comparison."""
+        return all(cell.run is not None and cell.run.median_images_per_s for cell in (self.cell, self.theirs))
+
+    @property
+    def rates(self) -> tuple[float | None, float | None]:
+        """Images per second here and there, both of one statistic: at the median, else the throughputs."""
+        here, there = (
+            cell.run.median_images_per_s if self.medians and cell.run is not None else cell.images_per_s
+            for cell in (self.cell, self.theirs)
+        )
+        return here, there
+
+    @property
     def ratio(self) -> float | None:
-        """Throughput here over throughput there."""
-        here, there = self.cell.images_per_s, self.theirs.images_per_s
+        """The rate here over the one there."""
+        here, there = self.rates
         return here / there if here and there else None
 
 

@@ -25,16 +25,18 @@ def pair_table(against: Against) -> Table:
         ("Batch", True),
         ("Mode", False),
         ("Here ÷ there", True),
-        ("images/s here", True),
+        ("Median images/s here", True),
         ("Here", False),
-        ("images/s there", True),
+        ("Median images/s there", True),
         ("There", False),
     )
     caption = (
-        "Like runs of this study and of others: same model file, mode, batch and precision observed. † disturbed or "
-        "unsteady. ‡ the precision asked, because what ran is not known of both. trtkit compare gives intervals and "
-        "verdicts from the raw samples."
+        "Like runs of this study and of others: same model file, mode, batch and precision observed. Rates are those "
+        "at the median time between finished batches, as trtkit compare has them; it adds intervals and verdicts from "
+        "the raw samples. † disturbed or unsteady. ‡ the precision asked, because what ran is not known of both."
     )
+    if any(not pair.medians for pair in against.pairs):
+        caption += " § throughput, mean of the run: an older trtkit wrote one of the two."
     return Table("against-table", caption, columns, rows, len(rows) > 12)
 
 
@@ -48,16 +50,16 @@ def _row(pair: Together) -> tuple[Value, ...]:
         Value(precision),
         Value(f"{pair.cell.spec.batch:,}", pair.cell.spec.batch, "", "number"),
         Value(pair.cell.spec.mode),
-        Value(times(pair.ratio), pair.ratio, "", "number"),
-        _rate(pair.cell, anchor(pair.cell)),
+        Value(f"{times(pair.ratio)}{'' if pair.medians else ' §'}", pair.ratio, "", "number"),
+        _rate(pair.cell, pair.rates[0], anchor(pair.cell)),
         Value(executed_by(run) if run else "–"),
-        _rate(pair.theirs, f"#against-{pair.number + 1}"),
+        _rate(pair.theirs, pair.rates[1], f"#against-{pair.number + 1}"),
         Value(executed_by(there) if there else "–"),
     )
 
 
-def _rate(cell: Cell, link: str) -> Value:
-    return Value(f"{images(cell.images_per_s)}{' †' if unsteady(cell) else ''}", cell.images_per_s, link, "number")
+def _rate(cell: Cell, rate: float | None, link: str) -> Value:
+    return Value(f"{images(rate)}{' †' if unsteady(cell) else ''}", rate, link, "number")
 
 
 def refusal_table(against: Against) -> Table:

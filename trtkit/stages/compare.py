@@ -6,19 +6,21 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from trtkit import stats
+from trtkit.artifacts import comparison
 from trtkit.artifacts.bench import BenchResult
-from trtkit.artifacts.comparison import Comparison, Pair, Refusal
+from trtkit.artifacts.comparison import Comparison, Outcome, Pair, Refusal, median_rate
 from trtkit.artifacts.files import read_json
 from trtkit.artifacts.likeness import Key, key_of, key_text, shown, unlike
 from trtkit.artifacts.study import RESULTS, Study
 from trtkit.errors import PlanError, UsageError
+from trtkit.stats import Interval
 
-__all__ = ["NOISE_FLOOR", "compare", "noise_of", "periods_ms"]
+__all__ = ["NOISE_FLOOR", "compare", "noise_of", "outcome_of", "periods_ms"]
 
 NOISE_FLOOR = 0.01
 """No change below this share counts, however narrow the interval: repeated runs on quiet machines differ by as much."""
@@ -51,19 +53,27 @@ _MAY_DIFFER: tuple[tuple[str, Callable[[BenchResult], Any]], ...] = (
 )
 
 
-def compare(first: Path, second: Path, *, noise_floor: float = NOISE_FLOOR) -> Comparison:
+def compare(first: Path, second: Path, *, noise_floor: float = NOISE_FLOOR, limit: float | None = None) -> Comparison:
     """Compare two folders (studies, or any with ``….bench.json`` files) or two such files.
 
     Runs belong together by model name, precision asked, batch and mode; by device too where a set has several.
 
+    Args:
+        first, second: the two sets.
+        noise_floor: no change below this share counts.
+        limit: the share by which a second run may be slower, where that is the question: an interval that lies wholly
+            beyond is slower, however noisy the runs, and one that is too wide to answer is told.
+
     Raises:
-        UsageError: the noise floor is no share.
+        UsageError: the noise floor or the limit is no share.
         PlanError: a set is empty or cannot be read, or the two have no run in common.
     """
     if not 0 <= noise_floor < 1:
         raise UsageError(
             f"The noise floor is {noise_floor}, and it is a share from 0 to 1.", hint="Write 0.01 for 1 %."
         )
+    if limit is not None and not 0 <= limit < 1:
+        raise UsageError(f"The limit is {limit}, and it is a share from 0 to 1.", hint="Write 0.03 for 3 %.")
     notes: list[str] = []
     before, after = _load(first, notes), _load(second, notes)
     one_device = len({entry.device for entry in before}) == 1 and len({entry.device for entry in after}) == 1
@@ -84,27 +94,22 @@ def compare(first: Path, second: Path, *, noise_floor: float = NOISE_FLOOR) -> C
         if reasons:
             refusals.append(Refusal(key_text(key), reasons, "unlike"))
         else:
-            pairs.append(_pair(key_text(key), entry, other, noise_floor))
+            pairs.append(_pair(key_text(key), entry, other, noise_floor, limit))
     refusals += [Refusal(key_text(key), (f"{first} has no such run.",), "new") for key in right if key not in left]
-    notes += _cannot_tell(pairs, noise_floor)
+    notes += _cannot_tell(pairs)
     return Comparison(str(first), str(second), tuple(pairs), tuple(refusals), tuple(notes))
 
 
-def _cannot_tell(pairs: list[Pair], floor: float) -> list[str]:
-    """Pairs that differ, and whose verdict is no difference only because they were disturbed or too short."""
-    found = [
-        pair
-        for pair in pairs
-        if pair.verdict == "no difference"
-        and abs(pair.speedup - 1) > floor
-        and not pair.speedup_interval[0] <= 1 <= pair.speedup_interval[1]
-    ]
+def _cannot_tell(pairs: list[Pair]) -> list[str]:
+    """What to do about pairs without an answer."""
+    found = [pair for pair in pairs if pair.verdict == "cannot tell"]
     if not found:
         return []
     most = max(abs(pair.speedup - 1) for pair in found)
     return [
-        f"In {len(found)} of {len(pairs)} pairs 'no difference' means 'cannot tell': they differ by up to {most:.0%}, "
-        f"but were disturbed by more, or have fewer than {_ENOUGH} times to judge by. Measure longer, and quietly."
+        f"In {len(found)} of {len(pairs)} pairs it cannot be told: they differ by up to {most:.0%}, and were disturbed "
+        f"by as much, are too uncertain, or have fewer than {_ENOUGH} times to judge by. Measure both sides longer "
+        "(--duration), on a quiet machine."
     ]
 
 
@@ -153,9 +158,8 @@ def _unlike(first: BenchResult, second: BenchResult) -> tuple[str, ...]:
 
 
 def periods_ms(result: BenchResult) -> np.ndarray:
-    """Times between the ends of successive batches, in ms: their mean is what throughput is made of; (n − 1,)."""
-    periods = np.diff(np.sort(result.timeline.column("end_d2h_ms")))
-    return periods[periods > 0]
+    """Times between the ends of successive batches; see :func:`trtkit.artifacts.comparison.periods_ms`."""
+    return comparison.periods_ms(result.timeline)
 
 
 def noise_of(periods: np.ndarray) -> float:
@@ -169,7 +173,29 @@ def noise_of(periods: np.ndarray) -> float:
     return float(medians.std() / medians.mean())
 
 
-def _pair(what: str, first: _Entry, second: _Entry, floor: float) -> Pair:
+def outcome_of(
+    speedup: float, interval: Interval, *, noise: float, floor: float, enough: bool, limit: float | None
+) -> Outcome:
+    """The verdict on a pair.
+
+    Args:
+        speedup, interval: the second rate over the first, and its 95 % interval.
+        noise: smallest change that the runs' own unrest lets through, at least ``floor``.
+        floor: smallest change that counts.
+        enough: whether there are samples enough for an interval.
+        limit: the share by which the second may be slower, where that is the question.
+    """
+    low, high = interval
+    if enough and (abs(speedup - 1) > noise and not low <= 1 <= high):
+        return "faster" if speedup > 1 else "slower"
+    if enough and limit is not None and high < 1 - max(limit, floor):
+        return "slower"
+    hidden = abs(speedup - 1) > floor and not low <= 1 <= high
+    wide = limit is not None and low < 1 - limit < high and high - low > limit
+    return "cannot tell" if hidden or wide or not enough else "no difference"
+
+
+def _pair(what: str, first: _Entry, second: _Entry, floor: float, limit: float | None) -> Pair:
     before, after = periods_ms(first.result), periods_ms(second.result)
     speedup, interval = stats.ratio_interval(before.tolist(), after.tolist())
     latency, latency_interval = stats.ratio_interval(
@@ -178,10 +204,8 @@ def _pair(what: str, first: _Entry, second: _Entry, floor: float) -> Pair:
     # What other processes took of the processors may come and go, so no change below it says anything.
     shared = [entry.result.conditions.foreign_cpu or 0.0 for entry in (first, second)]
     noise = max(floor, *shared, 2 * math.hypot(noise_of(before), noise_of(after)))
-    verdict: Literal["faster", "slower", "no difference"] = "no difference"
     enough = min(len(before), len(after)) >= _ENOUGH
-    if enough and abs(speedup - 1) > noise and not interval[0] <= 1 <= interval[1]:
-        verdict = "faster" if speedup > 1 else "slower"
+    verdict = outcome_of(speedup, interval, noise=noise, floor=floor, enough=enough, limit=limit)
     differs = []
     for name, of in _MAY_DIFFER:
         old, new = of(first.result), of(second.result)
@@ -189,8 +213,8 @@ def _pair(what: str, first: _Entry, second: _Entry, floor: float) -> Pair:
             differs.append(f"{name}: {shown(old)} → {shown(new)}")
     return Pair(
         what,
-        first.result.throughput_images_per_s or 0.0,
-        second.result.throughput_images_per_s or 0.0,
+        median_rate(first.result.timeline) or 0.0,
+        median_rate(second.result.timeline) or 0.0,
         speedup,
         interval,
         latency,
