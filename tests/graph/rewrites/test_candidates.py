@@ -35,6 +35,12 @@ def test_the_first_fully_connected_layer(trans, bias, target):
     assert (result.model.graph.node[0].name, made_by(result.model.graph.node[0])) == ("fc6", None)
 
 
+def test_an_empty_name_is_no_bias_of_a_fully_connected_layer():
+    source = classifier(bias=None)
+    source.graph.node[1].input.append("")
+    assert ops(applied(FC, source).model) == ["Conv", "Flatten"]
+
+
 def test_fully_connected_layers_that_stay():
     assert not FC.apply(classifier(shape=("N", 24, 1, 1))).modified
     assert not FC.apply(
@@ -66,6 +72,14 @@ def test_parallel_convolutions(channels, relus, stride, bias, opset):
     result = applied(MERGE, net(nodes, {"x": ("N", 3, 5, 6)}, weights, opset=opset))
     assert ops(result.model).count("Conv") == 1
     assert ops(result.model).count("Relu") == (1 if all(relus[: len(channels)]) else sum(relus[: len(channels)]))
+
+
+def test_an_empty_name_is_no_bias():
+    weights = {"w": normal(4, 3, 1, 1), "v": normal(2, 3, 1, 1)}
+    nodes = [node("Conv", ["x", "w", ""], "a", "one"), node("Conv", ["x", "v"], "b", "two")]
+    source = net(nodes, {"x": ("N", 3, 5, 6)}, weights, ("a", "b"))
+    result = applied(MERGE, source)
+    assert ops(result.model) == ["Conv", "Split"]
 
 
 def test_convolutions_that_differ_are_not_merged():

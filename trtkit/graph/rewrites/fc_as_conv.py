@@ -38,10 +38,11 @@ class FcAsConv(Rewrite):
     def _edit(self, graph: GraphView, node: onnx.NodeProto, flat: onnx.NodeProto) -> Edit | None:
         shape, given, weights = graph.shape(flat.input[0]), attributes_of(node), graph.floats(node.input[1])
         sizes = graph.sizes(flat.input[0], 1)
-        bias = graph.floats(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        biased = len(node.input) > 2 and bool(node.input[2])
+        bias = graph.floats(node.input[2]) if biased else None
         if shape is None or len(shape) != 4 or sizes is None or sizes[1] * sizes[2] < 2 or weights is None:
             return None
-        if given.get("transA", 0) or not _one_row_each(graph, flat, sizes) or (len(node.input) > 2 and bias is None):
+        if given.get("transA", 0) or not _one_row_each(graph, flat, sizes) or (biased and bias is None):
             return None
         matrix = weights if given.get("transB", 0) else weights.T
         kernel = (matrix * np.asarray(given.get("alpha", 1.0), weights.dtype)).reshape(-1, *sizes)

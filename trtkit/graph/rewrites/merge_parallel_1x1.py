@@ -45,7 +45,7 @@ class MergeParallel1x1(Rewrite):
         behind = [node for node in relus if node is not None and node.op_type == "Relu"]
         edit = Edit(graph, self.name, first, nodes, f"{len(nodes)} convolutions of {first.input[0]}")
         inputs = [first.input[0]]
-        for position in range(1, len(first.input)):
+        for position in range(1, 2 + _has_bias(first)):
             parts = [values for node in nodes if (values := graph.floats(node.input[position])) is not None]
             inputs.append(edit.tensor(f"{first.input[position]}/{self.name}", np.concatenate(parts)))
             sizes = [len(part) for part in parts]
@@ -66,11 +66,15 @@ class MergeParallel1x1(Rewrite):
         return edit
 
 
+def _has_bias(node: onnx.NodeProto) -> bool:
+    return len(node.input) > 2 and bool(node.input[2])  # an input that is left out may have an empty name
+
+
 def _key(graph: GraphView, node: onnx.NodeProto) -> tuple[object, ...] | None:
     """What convolutions must share to be merged."""
     weights = graph.floats(node.input[1])
     window = window_of(node, graph.sizes(node.input[0], 2), weights.shape[2:]) if weights is not None else None
-    biased = len(node.input) > 2 and bool(node.input[2])
+    biased = _has_bias(node)
     if weights is None or window is None or set(window.kernel) != {1} or window.padded:
         return None
     if attributes_of(node).get("group", 1) != 1 or (biased and graph.floats(node.input[2]) is None):

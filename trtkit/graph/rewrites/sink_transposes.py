@@ -135,7 +135,7 @@ def _moved(
         return made
     if op == "Pad":
         pads = list(given["pads"]) if "pads" in given else graph.integers(node.input[1])
-        if pads is None or len(node.input) > 3:
+        if pads is None or any(node.input[3:]):
             return None
         back = [permutation.index(axis) for axis in range(rank)]
         moved = [pads[axis + end] for end in (0, rank) for axis in back]
