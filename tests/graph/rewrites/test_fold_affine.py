@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tests.graph.rewrites.oracle import applied, net, node, normal, ops
-from trtkit.graph.rewrites import ALL
+from trtkit.graph.rewrites import ALL, SAFE, apply_all
 
 FOLD = ALL["fold_batchnorm"]
 LIMIT = 1e-5
@@ -139,7 +139,7 @@ def test_shared_weights_stay_for_the_other_reader():
 
 
 def test_weights_that_are_listed_as_inputs_are_weights():
-    """As PyTorch wrote them for years, with IR version 4: an initializer that could be replaced, and never is."""
+    """As PyTorch wrote them for years, with IR version 4: all initializers could be replaced, and never are."""
     made, weights = product("Conv", "x", "c")
     norm = node("BatchNormalization", ["c", "ng", "nb", "nm", "nv"], "y", "norm")
     source = net([made, norm], {"x": shape_for("Conv")}, weights | statistics(6))
@@ -147,4 +147,25 @@ def test_weights_that_are_listed_as_inputs_are_weights():
         helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in source.graph.initializer
     )
     result = applied(FOLD, source, limit=LIMIT)
-    assert ops(result.model) == ["Conv"] and [item.name for item in result.model.graph.input] == ["x"]
+    assert ops(result.model) == ["Conv"]
+    stored = {item.name for item in result.model.graph.initializer}  # they are all listed still
+    assert {item.name for item in result.model.graph.input} == {"x", *stored}
+
+
+@pytest.mark.parametrize("name", ["ng", "nm", "w"])
+def test_an_initializer_that_a_caller_may_replace_stays_an_input(name):
+    made, weights = product("Conv", "x", "c")
+    norm = node("BatchNormalization", ["c", "ng", "nb", "nm", "nv"], "y", "norm")
+    unread = node("Relu", [name], "z", "dead")
+    source = net([made, norm, unread], {"x": shape_for("Conv")}, weights | statistics(6))
+    listed = next(t for t in source.graph.initializer if t.name == name)
+    source.graph.input.append(helper.make_tensor_value_info(name, listed.data_type, listed.dims))
+    result, sites = apply_all(source, SAFE)
+    assert [site.rewrite for site in sites] == ["remove_dead"]
+    assert list(result.graph.input) == list(source.graph.input)
+    assert name in {item.name for item in result.graph.initializer}
+    source.ir_version = 3
+    source.graph.input.extend(
+        helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in source.graph.initializer if t.name != name
+    )
+    assert ops(apply_all(source, SAFE)[0]) == ["Conv"]

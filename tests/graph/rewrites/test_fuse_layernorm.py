@@ -76,3 +76,13 @@ def test_what_is_no_layernorm(source):
 def test_an_older_model_without_one_keeps_its_opset():
     source = net([node("Relu", ["x"], "y")], {"x": ("N", 4)}, opset=12)
     assert FUSE.apply(source).model is source
+
+
+@pytest.mark.parametrize("name", ["eps", "two"])
+def test_numbers_that_give_the_result_further_dimensions_stay(name):
+    source = spelt()
+    source.graph.output[0].type.tensor_type.ClearField("shape")
+    for item in source.graph.initializer:
+        if item.name == name:
+            item.dims[:] = [1, 1, 1, 1]
+    assert not FUSE.apply(source).modified

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.graph.models import tensor, value
 from tests.graph.rewrites.oracle import applied, net, node, ops
 from trtkit.graph.rewrites import ALL
 
@@ -53,4 +54,19 @@ def test_a_gate_of_another_tensor_is_only_a_gate():
     source = spelt()
     source.graph.node[2].input[0] = "z"
     source.graph.node.insert(0, node("Abs", ["x"], "z"))
+    assert not SWISH.apply(source).modified
+
+
+@pytest.mark.parametrize("swish", [True, False])
+@pytest.mark.parametrize("name", ["three", "six", "sixth"])
+def test_numbers_that_give_the_result_further_dimensions_stay(name, swish):
+    source = spelt(swish=swish, by="Mul" if name == "sixth" else "Div")
+    source.graph.input[0].CopyFrom(value("x", ("N", 3)))
+    source.graph.output[0].type.tensor_type.ClearField("shape")
+    for item in source.graph.initializer:
+        if item.name == name:
+            item.dims[:] = [1, 1, 1, 1]
+    if name == "six":  # a bound of Clip has no dimensions
+        source.graph.node[1].input[2] = "top"
+        source.graph.initializer.append(tensor("top", np.float32(6)))
     assert not SWISH.apply(source).modified

@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from trtkit.artifacts.rewrites import Site
 from trtkit.graph.order import needs, sort_nodes
+from trtkit.graph.rewrites.inferred import lists_all, overridable
 from trtkit.graph.rewrites.view import GraphView
 
 __all__ = ["METADATA_KEY", "Edit", "perform"]
@@ -112,7 +113,8 @@ def perform(model: onnx.ModelProto, edits: Sequence[Edit]) -> None:
     """Write edits that share no node, and take no tensor from each other, into the graph they were found in."""
     graph, view = model.graph, edits[0].graph
     removed = {view.position(node) for edit in edits for node in edit.removed}
-    released = {name for position in removed for name in needs(view.nodes[position])}
+    released = {name for position in removed for name in needs(view.nodes[position])} - overridable(model)
+    listing = bool(graph.initializer) and lists_all(model)
     renamed = {old: new for edit in edits for old, new in edit.renamed.items()}
     inserted: dict[int, list[onnx.NodeProto]] = {}
     for edit in edits:
@@ -136,7 +138,7 @@ def perform(model: onnx.ModelProto, edits: Sequence[Edit]) -> None:
             if value.name in edit.inputs:
                 value.CopyFrom(edit.inputs[value.name])
         graph.initializer.extend(edit.tensors)
-        if model.ir_version < 4:  # every initializer had to be a graph input, too
+        if listing or model.ir_version < 4:
             graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in edit.tensors)
     _sweep(graph, released)
     sort_nodes(model)

@@ -102,7 +102,9 @@ def _normalized(graph: GraphView, division: onnx.NodeProto) -> tuple[str, float,
         return None
     for mean, number in (inside.input, reversed(inside.input)):
         variance, epsilon = graph.maker(mean, "ReduceMean"), graph.floats(number)
-        if variance is None or epsilon is None or epsilon.size != 1 or not _over_last(graph, variance):
+        if variance is None or epsilon is None or epsilon.size != 1 or not graph.keeps_rank(epsilon, mean):
+            continue
+        if not _over_last(graph, variance):
             continue
         square = graph.maker(variance.input[0], "Pow", "Mul")
         if square is None or not _is_square(graph, square, division.input[0]):
@@ -118,7 +120,9 @@ def _is_square(graph: GraphView, node: onnx.NodeProto, name: str) -> bool:
     if node.op_type == "Mul":
         return list(node.input) == [name, name]
     power = graph.floats(node.input[1])
-    return node.input[0] == name and power is not None and power.size == 1 and float(power.reshape(-1)[0]) == 2.0
+    if power is None or power.size != 1 or not graph.keeps_rank(power, name):
+        return False
+    return node.input[0] == name and float(power.reshape(-1)[0]) == 2.0
 
 
 def _over_last(graph: GraphView, node: onnx.NodeProto) -> bool:

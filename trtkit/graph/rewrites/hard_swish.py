@@ -7,7 +7,8 @@ ONNX's HardSigmoid is max(0, min(1, α·x + β)). With α = 1/6 and β = 1/2
 and hard-swish is x times that, whether the division comes before or behind the multiplication. It stays two nodes
 (ONNX has a HardSwish from opset 14 on, which runtimes take apart into these two again).
 
-Conditions: stored numbers 3, 0, 6 and 6 (or a factor of 1/6), float32 or float16, inner tensors without other readers.
+Conditions: stored numbers 3, 0, 6 and 6 (or a factor of 1/6) that give the result no further dimensions, float32 or
+float16, inner tensors without other readers.
 """
 
 from __future__ import annotations
@@ -57,16 +58,18 @@ class HardSwish(Rewrite):
         return edit.add("HardSigmoid", [source], "gate", output=output, alpha=1 / 6, beta=0.5)
 
 
-def _number(graph: GraphView, name: str) -> float | None:
-    """A stored single number."""
+def _number(graph: GraphView, name: str, beside: str = "") -> float | None:
+    """A stored single number; of no more dimensions than the tensor ``beside`` it, which would be given them."""
     values = graph.floats(name) if name else None
-    return float(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
+    if values is None or values.size != 1 or (beside and not graph.keeps_rank(values, beside)):
+        return None
+    return float(values.reshape(-1)[0])
 
 
 def _operand(graph: GraphView, node: onnx.NodeProto, number: float) -> str | None:
     """The other operand of an Add or Mul with a stored ``number``."""
     for position in (0, 1):
-        found = _number(graph, node.input[1 - position])
+        found = _number(graph, node.input[1 - position], node.input[position])
         if found is not None and np.isclose(found, number, rtol=1e-3 if _is_half(graph, node) else 1e-6):
             return str(node.input[position])
     return None
@@ -81,7 +84,7 @@ def _sixth(graph: GraphView, node: onnx.NodeProto) -> str | None:
     if not graph.is_float(node.output[0]):
         return None
     if node.op_type == "Div":
-        return str(node.input[0]) if _number(graph, node.input[1]) == 6.0 else None
+        return str(node.input[0]) if _number(graph, node.input[1], node.input[0]) == 6.0 else None
     return _operand(graph, node, 1 / 6)
 
 

@@ -101,8 +101,7 @@ def _neutral(graph: GraphView, node: onnx.NodeProto) -> str | None:
         return None
     for position in (1, 0) if node.op_type in ("Add", "Mul") else (1,):
         values, data = graph.floats(node.input[position]), node.input[1 - position]
-        shape = graph.shape(data)
-        if values is not None and values.size == 1 and shape is not None and values.ndim <= len(shape):
+        if values is not None and values.size == 1 and graph.keeps_rank(values, data):
             return data if float(values.reshape(-1)[0]) == _NEUTRAL[node.op_type] else None
     return None
 

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from trtkit.errors import ModelError
-from trtkit.graph.known_values import Shape, shape_of
+from trtkit.graph.known_values import Shape
 from trtkit.graph.order import needs
 from trtkit.graph.quantizable import stored_constants
-from trtkit.graph.tree import every_graph, every_node, subgraphs, weightless
+from trtkit.graph.rewrites.inferred import inferred, overridable
+from trtkit.graph.tree import every_graph, every_node, subgraphs
 
 __all__ = ["GraphView", "attributes_of"]
 
@@ -54,7 +54,8 @@ class GraphView:
         self.nodes = list(graph.node)
         self.opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
         self._index = {id(node): position for position, node in enumerate(self.nodes)}
-        self._constants = stored_constants(graph)
+        open_ = overridable(model)
+        self._constants = {name: item for name, item in stored_constants(graph).items() if name not in open_}
         stored = {tensor.name for tensor in graph.initializer}
         self.inputs = tuple(value.name for value in graph.input if value.name not in stored)
         self.outputs = frozenset(value.name for value in graph.output)
@@ -67,7 +68,7 @@ class GraphView:
                 self.users.setdefault(name, []).append(node)
             if any(True for _ in subgraphs(node)):
                 self._captured.update(needs(node))
-        self.shapes, self.types = _inferred(model)
+        self.shapes, self.types = inferred(model)
         self._taken = {name for node in every_node(model) for name in (node.name, *node.output)}
         for inner in every_graph(graph):
             self._taken.update(value.name for value in (*inner.input, *inner.initializer))
@@ -108,16 +109,17 @@ class GraphView:
         sizes = [size for size in shape[start:] if isinstance(size, int)]
         return tuple(sizes) if len(sizes) == len(shape[start:]) else None
 
+    def keeps_rank(self, values: npt.NDArray[Any], name: str) -> bool:
+        """Whether arithmetic with ``values`` gives the tensor no further dimensions, as far as can be told."""
+        shape = self.shapes.get(name)
+        return values.ndim == 0 or (shape is not None and values.ndim <= len(shape))
+
     def is_float(self, name: str) -> bool:
         """Whether the tensor is float32 or float16, and known to be."""
         return self.types.get(name) in _FLOATS
 
     def is_constant(self, name: str) -> bool:
-        """Whether the tensor is stored in the model.
-
-        An initializer that is listed as an input, too, counts: older exporters list all weights, and engines take them
-        as they are stored.
-        """
+        """Whether the tensor is stored in the model, and no input that a caller may give another value."""
         return name in self._constants
 
     def constant(self, name: str) -> npt.NDArray[Any] | None:
@@ -175,33 +177,3 @@ def _attribute_text(attribute: onnx.AttributeProto) -> str:
     if attribute.HasField("t"):
         return f"tensor {attribute.t.data_type} {list(attribute.t.dims)}"
     return str(attribute.SerializeToString(deterministic=True).hex())
-
-
-def _inferred(model: onnx.ModelProto) -> tuple[dict[str, Shape], dict[str, int]]:
-    shell, _ = weightless(model)
-    # What an exporter noted may hold for one batch size only; of custom operators nothing else is known.
-    plain = {name for node in shell.graph.node if node.domain in ("", "ai.onnx") for name in node.output}
-    noted = [value for value in shell.graph.value_info if value.name not in plain]
-    del shell.graph.value_info[:]
-    shell.graph.value_info.extend(noted)
-    for output in shell.graph.output:
-        if output.name in plain and output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
-    try:
-        graph = onnx.shape_inference.infer_shapes(shell, data_prop=True).graph
-    except onnx.shape_inference.InferenceError as error:
-        raise ModelError(
-            f"Shapes cannot be inferred: {str(error).strip().splitlines()[0]}",
-            hint="Run onnx.checker.check_model(model, full_check=True) on the source model.",
-        ) from error
-    shapes: dict[str, Shape] = {}
-    types: dict[str, int] = {}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        shape = shape_of(value)
-        if shape is not None:
-            shapes[value.name] = shape
-        if value.type.tensor_type.elem_type:
-            types[value.name] = value.type.tensor_type.elem_type
-    for name, tensor in stored_constants(graph).items():
-        shapes[name], types[name] = tuple(tensor.dims), tensor.data_type
-    return shapes, types
