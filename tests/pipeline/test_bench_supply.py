@@ -13,7 +13,7 @@ from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.plan_header import read_header
 from trtkit.backends.probing import probe
-from trtkit.pipeline.bench_family import Target
+from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_measure import stage_request
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_supply import Supply
@@ -97,3 +97,22 @@ def test_a_definition_is_measured_as_convert_would_build_it_and_a_file_as_it_is(
     assert Supply(BenchmarkRequest(SourceRequest("squeezenet1_1")), cache, Notes()).identity()["rewrite"] == "safe"
     file = Supply(asked(tmp_path), cache, Notes())
     assert file.identity()["rewrite"] == "none" and file.prepare(here, "fp32", (1, 1, 1)).artifact.name == "net.onnx"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "observed", "words"),
+    [
+        (onnx.TensorProto.FLOAT, "fp32", "the file's numbers are float32, and a CPU has no TF32"),
+        (onnx.TensorProto.DOUBLE, None, "the file also holds numbers of type float64"),
+    ],
+)
+def test_only_a_file_of_float32_is_known_to_run_in_it(
+    numbers: int, observed: str | None, words: str, tmp_path: Path
+) -> None:
+    x, y = (onnx.helper.make_tensor_value_info(name, numbers, ["N", 3]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    request = BenchmarkRequest(SourceRequest(str(tmp_path / "m.onnx")), devices="cpu", output=tmp_path)
+    (cpu,), _ = targets("onnxruntime", "cpu")
+    subject = Supply(request, PlanCache(tmp_path / "cache"), Notes()).prepare(cpu, "fp32", (1, 1, 1)).subject
+    assert (subject.observed, subject.proof) == (observed, words)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtkit.artifacts.plan import PlanManifest
 from trtkit.artifacts.precision import PrecisionProof
 from trtkit.judging import AGAINST_QDQ, TOLERANCES
+from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.request import QUANTIZED
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["limit_of", "macs_of", "model_of", "observed", "rewrites_of"]
+__all__ = ["known_of", "limit_of", "macs_of", "model_of", "observed", "other_floats", "rewrites_of"]
 
 
 def limit_of(precision: str) -> float | None:
@@ -65,3 +66,33 @@ def macs_of(manifest: PlanManifest, truth: Path | None) -> int | None:
         return model_defs.get(manifest.source.definition).macs
     file = truth or (manifest.onnx.path if manifest.onnx.path.exists() else None)
     return cost(io.load(file)).macs if file is not None else None
+
+
+def known_of(others: Sequence[str], target: Target, precision: str) -> tuple[str | None, str | None]:
+    """The precision in which ONNX Runtime computes with a file, and why that is known.
+
+    Args:
+        others: floating-point types beside float32 in the file, see :func:`other_floats`.
+        target: where it runs.
+        precision: of the artifact.
+    """
+    if precision != "fp32":
+        return None, None
+    if others:
+        return None, f"the file also holds numbers of type {', '.join(others)}"
+    why = "ONNX Runtime was told not to multiply in TF32" if target.device.kind == "cuda" else "a CPU has no TF32"
+    return "fp32", f"the file's numbers are float32, and {why}"
+
+
+def other_floats(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Floating-point types other than float32 of weights, inputs, outputs and casts."""
+    from onnx import TensorProto, helper
+
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    types |= {value.type.tensor_type.elem_type for value in values}
+    types |= {
+        item.i for node in model.graph.node if node.op_type == "Cast" for item in node.attribute if item.name == "to"
+    }
+    names = (str(helper.tensor_dtype_to_np_dtype(kind)) for kind in types - {TensorProto.UNDEFINED, TensorProto.FLOAT})
+    return tuple(sorted(name for name in names if "float" in name))

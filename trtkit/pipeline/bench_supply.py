@@ -14,7 +14,7 @@ from trtkit.artifacts.bench import Subject
 from trtkit.artifacts.files import read_json, write_json
 from trtkit.artifacts.profile import shape_text
 from trtkit.errors import ModelError, PlanError, UsageError
-from trtkit.pipeline.bench_facts import limit_of, model_of
+from trtkit.pipeline.bench_facts import known_of, limit_of, model_of, other_floats
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_subjects import BatchRange, Prepared, from_plan
@@ -47,6 +47,7 @@ class _Source:
     request: SourceRequest
     softmax_axes: Mapping[str, int]
     input_std: float
+    other_floats: tuple[str, ...] = ()
 
     def shapes_at(self, batch: int) -> dict[str, tuple[int, ...]]:
         return {n: (batch, *shape[1:]) if n in self.batch_inputs else shape for n, shape in self.shapes.items()}
@@ -57,14 +58,6 @@ class _Source:
         if self.batch_inputs:
             return None
         return next((shape[0] for shape in self.shapes.values() if shape), 1)
-
-
-def _known(target: Target, precision: str) -> tuple[str | None, str | None]:
-    """The precision in which ONNX Runtime computes with a file of float32 numbers, and why that is known."""
-    if precision != "fp32":
-        return None, None
-    why = "ONNX Runtime was told not to multiply in TF32" if target.device.kind == "cuda" else "a CPU has no TF32"
-    return "fp32", f"the file's numbers are float32, and {why}"
 
 
 class Supply:
@@ -132,7 +125,7 @@ class Supply:
         return self._converted(source, target, precision, batches)
 
     def _as_it_is(self, source: _Source, target: Target, precision: str) -> Prepared:
-        known, proof = _known(target, precision)
+        known, proof = known_of(source.other_floats, target, precision)
         subject = Subject(
             model=source.name,
             model_sha256=source.sha256,
@@ -198,7 +191,7 @@ class Supply:
             prepared = from_plan(made.plan, can.version or "", lambda manifest: source.path, {})
         subject = replace(prepared.subject, model_sha256=source.sha256, macs_per_image=source.macs)
         if can.suffix == ".onnx" and precision in ("fp32", "tf32"):
-            known, proof = _known(target, precision)
+            known, proof = known_of(source.other_floats, target, precision)
             subject = replace(subject, precision=precision, observed=known, proof=proof)
         return replace(prepared, subject=subject, unchecked="", input_std=source.input_std, trusted=True)
 
@@ -236,6 +229,7 @@ class Supply:
             request=request,
             softmax_axes=softmax_axes(model),
             input_std=model_defs.get(asked.definition).input_std if asked.definition is not None else 1.0,
+            other_floats=other_floats(model),
         )
 
     def _exported(self, asked: SourceRequest, uint8: bool) -> tuple[Path, str]:
