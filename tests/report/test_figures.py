@@ -14,7 +14,12 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.artifacts.study_plan import CellSpec, StudyPlan
 from trtkit.report import style
 from trtkit.report.figures import accuracy, batches, energy, latency, peak, references, scaling, throughput
+from trtkit.report.findings import findings_of
+from trtkit.report.machine import peak_table
+from trtkit.report.numbers import percent
 from trtkit.report.published import load
+from trtkit.report.run_section import section_of
+from trtkit.report.tables import accuracy_table, artifact_table, run_table
 from trtkit.report.view import View
 
 EVERY = (
@@ -80,11 +85,66 @@ def test_speedups_over_fp32_and_tf32_are_named_separately_and_never_from_an_inva
     assert "× TF32 · " not in shown.split("2,000")[0], "FP32 is no gain over TF32"
 
 
-def test_what_it_really_ran_in_is_said() -> None:
-    result = bench_result(precision="int8", batch=8)
-    cells = (cell_of(replace(result, subject=replace(result.subject, observed="fp32"))),)
-    study = Study(StudyPlan(("googlenet",), ("int8",), (8,), devices=("cuda:0",)), cells=cells)
-    assert "ran in FP32" in words(throughput.draw_throughput(view(study))[0])
+def test_what_it_really_ran_in_is_said_wherever_its_speed_is() -> None:
+    study = made_up_study(("googlenet",), ("fp32", "int8"), (1, 128), devices=("cuda:0",))
+
+    def as_fp32(cell: Cell) -> Cell:
+        run = cell.run if cell.spec.precision == "int8" else None
+        return replace(cell, run=replace(run, subject=replace(run.subject, observed="fp32"))) if run else cell
+
+    study = replace(study, cells=tuple(map(as_fp32, study.cells)))
+    for draw in (
+        throughput.draw_throughput,
+        references.draw_references,
+        batches.draw_batches,
+        latency.draw_latency,
+        peak.draw_peak,
+        energy.draw_energy,
+    ):
+        shown = words(draw(view(study))[0])
+        assert shown.count("ran in FP32") == 1, draw
+    (figure,) = accuracy.draw_accuracy(view(study))
+    assert "INT8 †" in words(figure) and isinstance(figure, style.Drawing)
+    assert "computed in another precision than asked" in figure.caption
+    assert "INT8 (ran in FP32) at batch" in " ".join(text for text, _ in findings_of(view(study)))
+    for table in (accuracy_table(view(study)), artifact_table(view(study)), run_table(view(study))):
+        assert any("INT8 (ran in FP32)" in value.text for row in table.rows for value in row), table.id
+
+
+def test_models_that_failed_are_not_called_absent() -> None:
+    study = made_up_study(("googlenet",), ("fp32",), (8,), devices=("cuda:0",))
+    plan = replace(study.plan, models=("googlenet", "broken"), precisions=("fp32", "fp16"))
+    broken = tuple(
+        Cell(replace(cell.spec, model="broken"), "failed", "The model has no outputs.")
+        for cell in study.cells
+        if cell.spec.count == 1
+    )
+    seen = view(replace(study, plan=plan, cells=(*study.cells, *broken)))
+    shown = words(throughput.draw_throughput(seen)[0])
+    assert shown.count("failed") == 1 and "not in the plan" in shown, "FP16 is in no cell"
+    verdicts = {row[-2].text for row in run_table(seen).rows}
+    assert "failed" in verdicts and not any("failed: failed" in text for text in verdicts)
+
+
+def test_the_share_of_the_peak_is_that_of_a_valid_run() -> None:
+    cells = [
+        cell_of(bench_result(batch=1, iteration_ms=2.0, spread=0)),
+        cell_of(bench_result(batch=8, iteration_ms=1.0, spread=0, valid=False)),
+    ]
+    study = Study(StudyPlan(("googlenet",), ("fp32",), (1, 8), devices=("cuda:0",)), cells=tuple(cells))
+    assert "at batch 1" in words(peak.draw_peak(view(study))[0])
+    study = replace(study, cells=study.cells[1:])
+    assert "INVALID" in words(peak.draw_peak(view(study))[0]), "with nothing else it is shown as what it is"
+
+
+def test_a_measured_peak_is_filed_under_what_was_measured() -> None:
+    result = bench_result(precision="fp16", name="CPU", device="cpu")
+    result = replace(result, subject=replace(result.subject, observed=None), peak_ops_per_s=1.87e11)
+    result = replace(result, peak_source="measured GEMM: FP32, 512³ and 1024³, same threads")
+    study = Study(StudyPlan(("mine",), ("fp16",), (8,), devices=("cpu",)), cells=(cell_of(result),))
+    table = peak_table(view(study))
+    row = dict(zip((name for name, _ in table.columns), (value.text for value in table.rows[0]), strict=True))
+    assert row["FP32"] == "0.187" and row.get("FP16", "–") == "–"
 
 
 def test_the_batch_line_ends_with_the_reason() -> None:
@@ -170,4 +230,9 @@ def test_a_processors_share_of_the_peak_is_of_the_highest_rate_measured_beside_a
     for cell, run in zip(seen.study.cells, runs, strict=True):
         macs, speed = run.subject.macs_per_image, run.throughput_images_per_s
         assert macs is not None and speed is not None
-        assert seen.share_of_peak(cell) == pytest.approx(2 * macs * speed / 4e11)
+        share = seen.share_of_peak(cell)
+        assert share == pytest.approx(2 * macs * speed / 4e11)
+        csv = next(row for row in seen.study.rows() if row["batch"] == cell.spec.batch)
+        assert csv["fraction_of_peak"] == share, "the CSV has the same rule"
+        (told,) = [text for name, text, _ in section_of(cell, seen.peaks).facts if name == "of the peak"]
+        assert told.startswith(percent(share)) and "highest rate" in told, "and each run's section"

@@ -12,6 +12,7 @@ from typing import Any
 from trtkit.artifacts.files import json_ready, read_json, write_bytes, write_json
 from trtkit.artifacts.study_aside import Aside
 from trtkit.artifacts.study_cell import Cell, Prepared
+from trtkit.artifacts.study_peaks import peaks_of, share_of
 from trtkit.artifacts.study_plan import StudyPlan
 from trtkit.errors import PlanError
 
@@ -97,7 +98,11 @@ class Study:
     def rows(self) -> list[dict[str, Any]]:
         """One row for each cell, of :data:`CSV_COLUMNS`; unknown is ``None``."""
         known = {(p.model, p.precision): p for p in self.prepared}
-        return [_row(cell, known.get((cell.spec.model, cell.spec.precision))) for cell in self.cells]
+        peaks = peaks_of(self.cells)
+        return [
+            _row(cell, known.get((cell.spec.model, cell.spec.precision)), share_of(cell.run, peaks))
+            for cell in self.cells
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -161,7 +166,7 @@ class Study:
         return cls.from_json(read_json(folder / RESULTS))
 
 
-def _row(cell: Cell, prepared: Prepared | None) -> dict[str, Any]:
+def _row(cell: Cell, prepared: Prepared | None, share: float | None) -> dict[str, Any]:
     run, spec = cell.run, cell.spec
     accuracy = prepared.accuracy if prepared else None
     reasons = [finding.text for finding in run.verdict.reasons] if run else []
@@ -179,7 +184,7 @@ def _row(cell: Cell, prepared: Prepared | None) -> dict[str, Any]:
         "verdict": cell.verdict,
         "images_per_s": cell.images_per_s,
         **{f"latency_p{p}_ms": run.latency_ms(p) if run else None for p in (50, 90, 95, 99)},
-        "fraction_of_peak": run.fraction_of_peak if run else None,
+        "fraction_of_peak": share,
         "images_per_joule": run.images_per_joule if run else None,
         "efficiency": cell.scaling.efficiency if cell.scaling else None,
         "sqnr_db": accuracy.sqnr_db if accuracy else None,

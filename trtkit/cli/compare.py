@@ -79,7 +79,8 @@ def _undecided(pair: Pair, limit: float) -> str:
     low, high = pair.speedup_interval
     return (
         f"cannot tell whether {pair.what} is slower by more than {limit:.1%}: "
-        f"{pair.speedup:.3f}× ({low:.3f} … {high:.3f}), disturbed by {pair.noise:.0%}; measure both sides longer (--duration 10), on a quiet machine"
+        f"{pair.speedup:.3f}× ({low:.3f} … {high:.3f}), disturbed by {pair.noise:.0%}; "
+        "measure both sides longer (--duration 10), on a quiet machine"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from trtkit.artifacts.study_cell import Cell
 from trtkit.report.against import Against, Together, executed_by
-from trtkit.report.cells import anchor, unsteady
+from trtkit.report.cells import anchor, named, unsteady
 from trtkit.report.numbers import images, times
 from trtkit.report.tables import Table, Value
 
@@ -42,7 +42,7 @@ def pair_table(against: Against) -> Table:
 
 def _row(pair: Together) -> tuple[Value, ...]:
     run, there = pair.cell.run, pair.theirs.run
-    precision = pair.cell.spec.precision.upper()
+    precision = named(pair.cell)
     if run is not None and there is not None and None in (run.subject.observed, there.subject.observed):
         precision += " ‡"
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trtkit.artifacts.study import Study
 from trtkit.report.figures.latency import PERCENT, within_budget
 from trtkit.report.numbers import decibels, images, milliseconds, percent, times
-from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, narrower, unsteady
+from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, named, narrower, unsteady
 
 __all__ = ["counts_of", "findings_of"]
 
@@ -53,7 +53,7 @@ def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]
     top = fastest(list(runs.values()))
     if top is None or top.run is None:
         return []
-    text = f"{model} on {name}: at most {images(top.images_per_s)} images/s, {top.spec.precision.upper()}"
+    text = f"{model} on {name}: at most {images(top.images_per_s)} images/s, {named(top)}"
     text += f" at batch {top.spec.batch:,}"
     shares = []
     for base in ("fp32", "tf32"):
@@ -81,7 +81,7 @@ def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]
             found.append(
                 (
                     f"{model} on {name} within {milliseconds(budget)} ms (p{PERCENT}): "
-                    f"{pick.spec.precision.upper()} at batch {pick.spec.batch:,}, {images(pick.images_per_s)} "
+                    f"{named(pick)} at batch {pick.spec.batch:,}, {images(pick.images_per_s)} "
                     f"images/s, {milliseconds(pick.run.latency_ms(PERCENT))} ms.",
                     anchor(pick),
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trtkit.artifacts.device import DeviceFacts
+from trtkit.artifacts.study_peaks import is_measured
 from trtkit.report.numbers import significant
 from trtkit.report.tables import Table, Value
 from trtkit.report.view import View, anchor, order_of_precision
@@ -93,6 +94,8 @@ def peak_table(view: View) -> Table:
         tera = cell.run.peak_ops_per_s / 1e12
         observed = (cell.run.subject.observed or cell.spec.precision).lower()
         ran = observed if observed in _SINGLE else cell.spec.precision
+        if is_measured(cell.run):  # matrix products in FP32, whatever the model computed in
+            ran = "fp32"
         entry = Value(significant(tera), tera, anchor(cell), "number")
         row = found.setdefault(f"{cell.run.device.name} ({cell.run.peak_source or 'source unknown'})", {})
         if tera > (row[ran].sort or 0 if ran in row else 0):  # a processor's is measured anew for each run

@@ -165,7 +165,7 @@ def _page(view: View, groups: list[Group]) -> dict[str, Any]:
             for failure in view.reference.failures
             if failure["source"] in used and failure["model"] in view.models
         ],
-        "run_sections": [section_of(cell) for cell in study.cells],
+        "run_sections": [section_of(cell, view.peaks) for cell in study.cells],
         "command": shlex.join(study.command),
         "sections": [
             ("findings", "Findings"),

@@ -11,6 +11,7 @@ from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.profile import shape_text
 from trtkit.artifacts.run_record import RunRecord
 from trtkit.artifacts.study_cell import Cell
+from trtkit.artifacts.study_peaks import PEAK_RULE, Peaks, is_measured, share_of
 from trtkit.report.figures.throughput import why_missing
 from trtkit.report.numbers import images, milliseconds, percent, significant
 
@@ -38,13 +39,13 @@ class RunSection:
     facts: tuple[Fact, ...]
 
 
-def section_of(cell: Cell) -> RunSection:
-    """Tell everything about a cell."""
+def section_of(cell: Cell, peaks: Peaks | None = None) -> RunSection:
+    """Tell everything about a cell; ``peaks`` are those measured beside the runs of its study."""
     facts: list[Fact] = []
     if cell.reason:
         facts.append(("reason", cell.reason, "text"))
     if cell.run is not None:
-        facts += _facts_of(cell.run)
+        facts += _facts_of(cell.run, peaks or {})
     if cell.scaling is not None:
         scaling = cell.scaling
         for device, rate in scaling.together.items():
@@ -60,7 +61,7 @@ def section_of(cell: Cell) -> RunSection:
     return RunSection(cell.spec.id, f"{cell.spec.text}{number}", verdict, style, tuple(facts))
 
 
-def _facts_of(run: RunRecord) -> list[Fact]:
+def _facts_of(run: RunRecord, peaks: Peaks) -> list[Fact]:
     facts: list[Fact] = []
     for kind, findings in (("INVALID", run.verdict.reasons), ("note", run.verdict.notes)):
         facts += [(kind, f"{finding.text} {finding.next_step}", "text") for finding in findings]
@@ -79,10 +80,11 @@ def _facts_of(run: RunRecord) -> list[Fact]:
     count, wall = summary.get("count"), summary.get("wall_s")
     if count and wall:
         facts.append(("measured", f"{count:,} batches of {settings.batch:,} in {significant(wall)} s", "text"))
-    if run.fraction_of_peak is not None:
-        facts.append(
-            ("of the peak", f"{percent(run.fraction_of_peak)} ({run.peak_source or 'source unknown'})", "text")
-        )
+    share = share_of(run, peaks)
+    if share is not None:
+        source = run.peak_source or "source unknown"
+        rule = f"; {PEAK_RULE}" if is_measured(run) else ""
+        facts.append(("of the peak", f"{percent(share)} ({source}{rule})", "text"))
     facts += _conditions(run.conditions)
     if subject.rewrites:
         facts.append(("rewrites", ", ".join(subject.rewrites), "text"))

@@ -155,7 +155,7 @@ def legend(figure: Figure, *of: Axes) -> None:
     for part in of:
         handles, names = part.get_legend_handles_labels()
         found.update(zip(names, handles, strict=True))
-    found = dict(sorted(found.items(), key=lambda item: item[0].lower() not in COLOURS))  # precisions first
+    found = dict(sorted(found.items(), key=lambda item: item[0].lower().split()[0] not in COLOURS))  # precisions first
     if found:
         figure.legend(
             list(found.values()),

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trtkit.artifacts.study_cell import Cell, Prepared
+from trtkit.artifacts.study_peaks import PEAK_RULE
 from trtkit.report.figures.throughput import why_missing
 from trtkit.report.numbers import decibels, images, milliseconds, percent, significant, times
-from trtkit.report.view import View, anchor, narrower
+from trtkit.report.view import View, anchor, named, narrower
 from trtkit.units import bytes_text
 
 __all__ = ["Table", "Value", "accuracy_table", "artifact_table", "gap_table", "published_table", "run_table"]
@@ -76,17 +77,19 @@ def run_table(view: View) -> Table:
         ("Notes", False),
     )
     rows = tuple(_run_row(view, cell) for cell in view.study.cells)
-    return Table("runs", "Every cell of the study; each throughput leads to its run.", columns, rows, len(rows) > 12)
+    return Table(
+        "runs",
+        f"Every cell of the study; each throughput leads to its run. % of peak: {PEAK_RULE}.",
+        columns,
+        rows,
+        len(rows) > 12,
+    )
 
 
 def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
     spec, run = cell.spec, cell.run
     prepared = view.artifacts.get((spec.model, spec.precision))
     accuracy = prepared.accuracy if prepared else None
-    observed = run.subject.observed if run else None
-    precision = spec.precision.upper()
-    if observed is not None and spec.precision not in observed.lower():
-        precision += f" (ran in {observed.upper()})"
     over32, over_tf32 = (
         view.speedup(cell, base) if narrower(spec.precision, base) else None for base in ("fp32", "tf32")
     )
@@ -103,7 +106,7 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
     peak, energy = view.share_of_peak(cell), run.images_per_joule if run else None
     return (
         Value(spec.model),
-        Value(precision, _order(view, spec.precision)),
+        Value(named(cell), _order(view, spec.precision)),
         _number("auto" if spec.batch is None else f"{spec.batch:,}", spec.batch),
         Value(spec.mode),
         Value(spec.device),
@@ -164,7 +167,7 @@ def accuracy_table(view: View) -> Table:
         rows.append(
             (
                 Value(prepared.model),
-                Value(prepared.precision.upper(), _order(view, prepared.precision)),
+                Value(view.named(prepared.model, prepared.precision, device), _order(view, prepared.precision)),
                 _number(
                     "equal" if found and found.exact else decibels(found.sqnr_db if found else None),
                     found.sqnr_db if found else None,
@@ -213,7 +216,7 @@ def artifact_table(view: View) -> Table:
 def _artifact_row(view: View, prepared: Prepared) -> tuple[Value, ...]:
     return (
         Value(prepared.model, id=f"artifact-{view.artifact_id(prepared.model, prepared.precision)}"),
-        Value(prepared.precision.upper()),
+        Value(view.named(prepared.model, prepared.precision)),
         Value(f"{prepared.family or '–'} {prepared.version or ''}".strip()),
         _number(bytes_text(prepared.bytes) if prepared.bytes else "–", prepared.bytes),
         Value(prepared.proof or prepared.reason or "–"),

@@ -8,12 +8,23 @@ from dataclasses import dataclass, field
 
 from trtkit.artifacts.study import Study
 from trtkit.artifacts.study_cell import Cell, Prepared
+from trtkit.artifacts.study_peaks import Peaks, peaks_of, share_of
 from trtkit.artifacts.study_plan import slug
 from trtkit.report.against import Against, Other, Together, align
-from trtkit.report.cells import anchor, unsteady
+from trtkit.report.cells import anchor, named, ran_in, unsteady
 from trtkit.report.published import Reference
 
-__all__ = ["MOST_DEVICES", "MOST_MODELS", "View", "anchor", "narrower", "order_of_precision", "unsteady"]
+__all__ = [
+    "MOST_DEVICES",
+    "MOST_MODELS",
+    "View",
+    "anchor",
+    "named",
+    "narrower",
+    "order_of_precision",
+    "ran_in",
+    "unsteady",
+]
 
 MOST_MODELS = 4
 """Figures are drawn for this many models; the tables have all."""
@@ -132,6 +143,16 @@ class View:
         cells = self.lines.get((model, precision, device, self.mode), ())
         return next((cell for cell in cells if cell.spec.batch == batch), None)
 
+    def instead(self, model: str, precision: str, device: str) -> Cell | None:
+        """The cell that says why there is none at a batch size: one that failed, a ladder's own, or any other."""
+        asked = (model, precision, device, self.mode)
+        found = [
+            cell
+            for cell in self.study.cells
+            if (cell.spec.model, cell.spec.precision, cell.spec.device, cell.spec.mode) == asked
+        ]
+        return next((cell for cell in found if cell.status != "done"), found[0] if found else None)
+
     def beside(self, model: str) -> tuple[Together, ...]:
         """Like runs of other studies, of a model in the mode that figures show."""
         named = (pair for pair in self.against.pairs if pair.cell.spec.model == model)
@@ -142,22 +163,24 @@ class View:
         return fastest([cell for cell in self.line(model, precision, device) if cell.valid])
 
     @functools.cached_property
-    def _measured_peaks(self) -> dict[tuple[str, str], float]:
-        """(device's name, source) → the highest of the peaks measured beside its runs: what Table 2 shows."""
-        found: dict[tuple[str, str], float] = {}
-        for run in (cell.run for cell in self.study.cells):
-            if run is not None and run.peak_ops_per_s and (run.peak_source or "").startswith("measured"):
-                key = (run.device.name, run.peak_source or "")
-                found[key] = max(found.get(key, 0.0), run.peak_ops_per_s)
-        return found
+    def peaks(self) -> Peaks:
+        """The peaks that were measured beside the runs."""
+        return peaks_of(self.study.cells)
 
     def share_of_peak(self, cell: Cell) -> float | None:
         """Share of the device's peak; a processor's is measured beside each run, and the highest holds for them all."""
-        run = cell.run
-        share, peak = (run.fraction_of_peak, run.peak_ops_per_s) if run is not None else (None, None)
-        if run is None or share is None or not peak:
-            return share
-        return share * peak / self._measured_peaks.get((run.device.name, run.peak_source or ""), peak)
+        return share_of(cell.run, self.peaks)
+
+    def named(self, model: str, precision: str, device: str | None = None) -> str:
+        """A precision as it is read: ``INT8 (ran in FP32)`` where a run computed in another one."""
+        other = (
+            named(cell)
+            for (of, asked, where, _), cells in self.lines.items()
+            if (of, asked) == (model, precision) and device in (None, where)
+            for cell in cells
+            if ran_in(cell)
+        )
+        return next(other, precision.upper())
 
     def speedup(self, cell: Cell, base: str) -> float | None:
         """Over another precision in an otherwise equal run; ``None`` unless both are valid."""

@@ -25,9 +25,8 @@ def draw_accuracy(view: View) -> list[style.Drawing | style.Empty]:
             text = f"{'equal' if accuracy.exact else decibels(accuracy.sqnr_db)}{top1}{made_up}"
             link = f"#artifact-{view.artifact_id(model, precision)}"
             colour = style.colour(precision)
-            noise.append(
-                Bar(style.label(model, 26), precision.upper(), accuracy.sqnr_db, text, colour, "measured", link)
-            )
+            name = _name(view, model, precision)
+            noise.append(Bar(style.label(model, 26), name, accuracy.sqnr_db, text, colour, "measured", link))
             speed.append(_speed(view, model, precision))
     if not noise:
         why = "No precision but the source's own was compared with it: validation says why in the table of artifacts."
@@ -47,7 +46,14 @@ def draw_accuracy(view: View) -> list[style.Drawing | style.Empty]:
     )
     if any(bar.text.endswith("*") for bar in noise):
         caption += " * made-up data: the precision's own noise, and no statement about accuracy on real images."
+    if any(bar.name.endswith("†") for bar in speed):
+        caption += " † its runs computed in another precision than asked: All results says in which."
     return [style.Drawing.of(figure, "accuracy", title, caption)]
+
+
+def _name(view: View, model: str, precision: str) -> str:
+    other = view.named(model, precision, view.devices[0][0]) if view.devices else precision.upper()
+    return precision.upper() if other == precision.upper() else f"{precision.upper()} †"
 
 
 def _speed(view: View, model: str, precision: str) -> Bar:
@@ -56,5 +62,8 @@ def _speed(view: View, model: str, precision: str) -> Bar:
         ratio = view.speedup(cell, "fp32") if cell is not None else None
         if cell is not None and ratio is not None:
             colour = style.colour(precision)
-            return Bar(style.label(model, 26), precision.upper(), ratio, times(ratio), colour, "measured", anchor(cell))
-    return Bar(style.label(model, 26), precision.upper(), None, "no valid pair", style.colour(precision), "missing")
+            name = _name(view, model, precision)
+            return Bar(style.label(model, 26), name, ratio, times(ratio), colour, "measured", anchor(cell))
+    return Bar(
+        style.label(model, 26), _name(view, model, precision), None, "no valid pair", style.colour(precision), "missing"
+    )

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from trtkit.artifacts.study_cell import Cell
 from trtkit.report import style
 from trtkit.report.figures.throughput import why_missing
-from trtkit.report.view import View, anchor
+from trtkit.report.view import View, anchor, named, ran_in
 
 __all__ = ["draw_batches", "draw_dots", "draw_line"]
 
@@ -40,7 +40,7 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
                 rough |= stop.spec.batch > (line[-1].spec.batch or 1) + 1 and stop.kind != "timeout"
                 alike = ends.setdefault((line[-1].spec.batch or 1, stop.reason or "unknown"), [])
                 _end(axes, precision, line[-1], stop)
-                alike.append(precision.upper())
+                alike.append(_label(precision, line))
         axes.set_xscale("log", base=2)
         ticks = sorted(batches)
         steps = [math.log2(high / low) for low, high in itertools.pairwise(ticks)]
@@ -72,7 +72,13 @@ def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float
     """A precision's runs as a line; INVALID ones as red crosses that the line passes by."""
     colour, marker = style.colour(precision), style.MARKERS.get(precision, "P")
     valid = [(x, cell) for x, cell in zip(xs, line, strict=True) if cell.valid]
-    draw_dots(axes, [(x, cell.images_per_s or 0.0, anchor(cell)) for x, cell in valid], colour, marker, precision)
+    draw_dots(
+        axes,
+        [(x, cell.images_per_s or 0.0, anchor(cell)) for x, cell in valid],
+        colour,
+        marker,
+        _label(precision, line),
+    )
     wrong = [(x, cell) for x, cell in zip(xs, line, strict=True) if not cell.valid]
     if wrong:
         crosses = axes.scatter(
@@ -89,18 +95,23 @@ def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float
         crosses.set_urls([anchor(cell) for _, cell in wrong])
 
 
-def draw_dots(axes: Axes, points: Sequence[tuple[float, float, str]], colour: str, marker: str, precision: str) -> None:
+def draw_dots(axes: Axes, points: Sequence[tuple[float, float, str]], colour: str, marker: str, label: str) -> None:
     """A line through points that can be clicked on; each is (x, y, link)."""
     xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
     named: dict[str, Any] = {
         "marker": marker,
         "markersize": 5.5,
         "markevery": [],
-        "label": precision.upper(),
+        "label": label,
     }  # markers in the legend
     axes.plot(xs, ys, color=colour, linewidth=1.6, **named)
     if points:
         axes.scatter(xs, ys, s=36, color=colour, marker=marker, zorder=2.5).set_urls([link for _, _, link in points])
+
+
+def _label(precision: str, line: Sequence[Cell]) -> str:
+    """A line's name; what its runs really computed in goes along."""
+    return next((named(cell) for cell in line if ran_in(cell)), precision.upper())
 
 
 def _and(names: list[str]) -> str:

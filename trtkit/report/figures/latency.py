@@ -9,7 +9,7 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.report import style
 from trtkit.report.figures.batches import draw_line
 from trtkit.report.numbers import images, milliseconds
-from trtkit.report.view import View, anchor, fastest
+from trtkit.report.view import View, anchor, fastest, named
 
 __all__ = ["PERCENT", "draw_latency", "within_budget"]
 
@@ -105,6 +105,6 @@ def _budget(axes: Axes, lines: dict[str, tuple[Cell, ...]], budget: float) -> st
     )
     star.set_urls([anchor(best)])
     return (
-        f"Within {milliseconds(budget)} ms the best is {best.spec.precision.upper()} at batch {best.spec.batch:,}: "
+        f"Within {milliseconds(budget)} ms the best is {named(best)} at batch {best.spec.batch:,}: "
         f"{images(best.images_per_s)} images/s, {milliseconds(best.run.latency_ms(PERCENT))} ms."
     )

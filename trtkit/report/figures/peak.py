@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trtkit.artifacts.study_peaks import PEAK_RULE
 from trtkit.report import style
 from trtkit.report.figures.bars import draw
 from trtkit.report.figures.throughput import bar_of, dagger
@@ -19,7 +20,11 @@ def draw_peak(view: View) -> list[style.Drawing | style.Empty]:
         bars = []
         for model in view.models[:MOST_MODELS]:
             for precision in view.precisions:
-                shares = [(view.share_of_peak(c) or 0.0, c) for c in view.line(model, precision, device)]
+                line = view.line(model, precision, device)
+                line = (
+                    tuple(cell for cell in line if cell.valid) or line
+                )  # an INVALID run stands for none that is valid
+                shares = [(view.share_of_peak(c) or 0.0, c) for c in line]
                 share, cell = max(shares, key=lambda entry: entry[0], default=(0.0, None))
                 if cell is None or not share:
                     continue
@@ -37,8 +42,8 @@ def draw_peak(view: View) -> list[style.Drawing | style.Empty]:
                     f"peak-{number + 1}",
                     f"{title}: {name}",
                     "Two operations for each multiply-accumulate of the model, at the batch size that comes closest. "
-                    "The peak is theoretical, of a processor it is the highest rate of matrix products measured beside "
-                    "any run (Table 2). Networks like these reach 10 to 70 %; far less is bound by something else than "
+                    f"The peak is theoretical; {PEAK_RULE} "
+                    "(Table 2). Networks like these reach 10 to 70 %; far less is bound by something else than "
                     f"arithmetic, and more than 100 % of a theoretical peak is a bug and INVALID.{dagger(bars)}",
                 )
             )

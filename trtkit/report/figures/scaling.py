@@ -31,7 +31,7 @@ def draw_scaling(view: View) -> list[style.Drawing | style.Empty]:
         causes: dict[str, None] = {}
         for precision, line in points.items():
             colour, marker = style.colour(precision), style.MARKERS.get(precision, "P")
-            draw_dots(axes, [(count, ratio, anchor(c)) for count, ratio, c in line], colour, marker, precision)
+            draw_dots(axes, [(count, ratio, anchor(c)) for count, ratio, c in line], colour, marker, precision.upper())
             count, _, last = line[-1]
             if last.scaling is not None:
                 efficiency = percent(last.scaling.efficiency)

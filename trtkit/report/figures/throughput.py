@@ -6,7 +6,7 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.report import style
 from trtkit.report.figures.bars import Bar, draw
 from trtkit.report.numbers import images, times
-from trtkit.report.view import MOST_DEVICES, MOST_MODELS, View, anchor, narrower, unsteady
+from trtkit.report.view import MOST_DEVICES, MOST_MODELS, View, anchor, narrower, ran_in, unsteady
 
 __all__ = ["bar_of", "dagger", "draw_throughput", "why_missing"]
 
@@ -17,7 +17,6 @@ _KINDS = {
     "element_limit": "2³¹-element limit",
     "host_memory": "host memory",
     "timeout": "timeout",
-    "other": "failed",
 }
 
 
@@ -25,8 +24,10 @@ def why_missing(cell: Cell | None) -> str:
     """Why a cell has no number, in a word or two: the page has the sentence."""
     if cell is None:
         return "not in the plan"
+    if cell.status == "done":
+        return "not at this batch size" if cell.images_per_s is not None else "no number"
     if cell.status == "failed":
-        return f"failed: {_KINDS.get(cell.kind or 'other', 'failed')}" if cell.kind != "other" else "failed"
+        return f"failed: {_KINDS[cell.kind]}" if cell.kind in _KINDS else "failed"
     return {"gap": "cannot be had here", "planned": "not run yet"}.get(cell.status, "no number")
 
 
@@ -37,12 +38,22 @@ def bar_of(group: str, name: str, cell: Cell | None, text: str, *, value: float 
         link = anchor(cell) if cell else ""
         return Bar(group, name, None, why_missing(cell), style.colour(precision), "missing", link)
     value = cell.images_per_s if value is None else value
+    other = f" · ran in {style.label(ran_in(cell), 22)}" if ran_in(cell) else ""
     if cell.valid:
+        text += other
         text = f"{text} †" if unsteady(cell) else text
         return Bar(group, name, value, text, style.colour(precision), "measured", anchor(cell))
     reasons = cell.run.verdict.reasons if cell.run else ()
     why = f" ({reasons[0].id})" if reasons else ""
-    return Bar(group, name, value, f"{images(value)} INVALID{why}", style.colour(precision), "invalid", anchor(cell))
+    return Bar(
+        group,
+        name,
+        value,
+        f"{images(cell.images_per_s)} INVALID{why}{other}",
+        style.colour(precision),
+        "invalid",
+        anchor(cell),
+    )
 
 
 def dagger(bars: list[Bar]) -> str:
@@ -78,18 +89,15 @@ def _bars(view: View, model: str, device: str) -> list[Bar]:
     group = f"{style.label(model, 40)}, batch {batch:,}" if batch else style.label(model, 40)
     bars = []
     for precision in view.precisions:
-        cell = view.at(model, precision, device, batch)
-        if cell is None and batch is not None:
-            cell = next(iter(view.lines.get((model, precision, device, view.mode), ())), None)
-            if cell is not None and cell.images_per_s is not None:
-                cell = None  # it was measured, but at other batch sizes
+        cell = view.at(model, precision, device, batch) or view.instead(model, precision, device)
+        if cell is not None and cell.spec.batch != batch:  # nothing at this batch size, and this is why
+            why = why_missing(cell)
+            bars.append(Bar(group, precision.upper(), None, why, style.colour(precision), "missing", anchor(cell)))
+            continue
         parts = [images(cell.images_per_s) if cell else ""]
         for base in ("fp32", "tf32"):
             ratio = view.speedup(cell, base) if cell and narrower(precision, base) else None
             if ratio is not None:
                 parts.append(f"{times(ratio)} {base.upper()}")
-        observed = cell.run.subject.observed if cell and cell.run else None
-        if observed is not None and precision not in observed.lower():
-            parts.append(f"ran in {style.label(observed.upper(), 22)}")
         bars.append(bar_of(group, precision.upper(), cell, " · ".join(parts)))
     return bars
