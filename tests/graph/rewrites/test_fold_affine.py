@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from tests.graph.rewrites.oracle import applied, net, node, normal, ops
+from tests.graph.rewrites.oracle import applied, net, node, normal, ops, relative_l2, run
+from trtkit.graph.float16 import to_float16
 from trtkit.graph.rewrites import ALL, SAFE, apply_all
 
 FOLD = ALL["fold_batchnorm"]
@@ -169,3 +170,58 @@ def test_an_initializer_that_a_caller_may_replace_stays_an_input(name):
         helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in source.graph.initializer if t.name != name
     )
     assert ops(apply_all(source, SAFE)[0]) == ["Conv"]
+
+
+def scaled(factor, *, before, std=0.05):
+    """A convolution with a factor for each of its 4 input channels before it, or output channels behind it."""
+    weights = {"w": normal(4, 4, 3, 3, scale=std), "k": np.broadcast_to(np.float32(factor), (4,)).reshape(4, 1, 1)}
+    if before:
+        nodes = [node("Mul", ["x", "k"], "a", "step"), node("Conv", ["a", "w"], "y", "conv")]
+    else:
+        nodes = [node("Conv", ["x", "w"], "a", "conv"), node("Mul", ["a", "k"], "y", "step")]
+    return net(nodes, {"x": ("N", 4, 5, 5)}, weights)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    ("factor", "folds"), [(1 / 255, True), (1 / 4095, False), (1 / 16383, False), (1e6, False), (100, True)]
+)
+def test_a_factor_that_float16_could_not_hold_inside_the_weights_stays(before, factor, folds):
+    source = scaled(factor, before=before)
+    assert FOLD.apply(source).modified is folds
+    if folds:
+        applied(FOLD, source, limit=LIMIT)
+
+
+def test_a_channel_that_is_switched_off_does_not_matter_behind_and_does_before():
+    assert FOLD.apply(scaled([1, 1, 1e-8, 0], before=False)).modified
+    assert not FOLD.apply(scaled([1, 1, 1e-4, 1], before=True)).modified
+    assert FOLD.apply(scaled([1, 1, 0, 1], before=True)).modified
+
+
+def test_weights_that_float16_cannot_hold_anyway_are_folded():
+    assert FOLD.apply(scaled(1.5, before=True, std=1e-6)).modified
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_is_folded_is_as_exact_in_float16(before):
+    """Against float64's result: the share that is lost grows by less than half of itself."""
+    for factor in (1 / 32, 1 / 255, 1 / 1000, 1 / 4095, 1 / 16383):
+        source = scaled(factor, before=before)
+        source.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+        folded = FOLD.apply(source).model
+        x = (np.random.default_rng(0).uniform(0.5, 1, (2, 4, 5, 5)) / factor).astype(np.float16).astype(np.float32)
+        want = run(source, {"x": x})[0]
+        errors = [relative_l2(want, run(to_float16(m).model, {"x": x})[0]) for m in (source, folded)]
+        assert errors[1] <= 1.5 * errors[0] + 1e-4
+
+
+def test_each_input_channel_counts_in_its_own_group():
+    for place in range(4):
+        factor = np.ones((4, 1, 1), np.float32)
+        factor[place] = 1e-4
+        nodes = [node("Mul", ["x", "k"], "a", "step"), node("Conv", ["a", "w"], "y", "conv", group=2)]
+        weights = {"w": normal(4, 2, 3, 3, scale=0.05), "k": factor}
+        assert not FOLD.apply(net(nodes, {"x": ("N", 4, 5, 5)}, weights)).modified
+        weights["w"][place // 2 * 2 : place // 2 * 2 + 2, place % 2] = 0  # nothing is left to be lost
+        assert FOLD.apply(net(nodes, {"x": ("N", 4, 5, 5)}, weights)).modified

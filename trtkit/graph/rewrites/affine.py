@@ -8,6 +8,13 @@ step stands:
 
 The second holds at the border of a padded convolution only for d = 0, since the padding is zero, not d. New weights are
 computed in float64 and rounded once.
+
+A small a makes small weights, which float16 cannot hold, while a·x beside the old weights loses nothing. Which
+precision the graph will run in is not known here, so in any such a step stays: where the share of their norm that the
+new weights would lose below float16's normal numbers is above a limit, and above the share that the old ones lose; and
+where they or the bias would overflow, and the old ones do not. Of a step before the product that is asked of every
+input channel by itself, since x may be as large there as a is small; behind it, of the weights as a whole, in which a
+channel that training has switched off counts nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from trtkit.graph.float16_weights import weight_fit
 from trtkit.graph.rewrites.base import Edit
 from trtkit.graph.rewrites.view import GraphView, attributes_of
 from trtkit.graph.rewrites.windows import set_attribute, window_of
@@ -26,6 +34,10 @@ from trtkit.graph.rewrites.windows import set_attribute, window_of
 __all__ = ["ARITHMETIC", "Affine", "affine_of", "into_maker", "into_reader"]
 
 ARITHMETIC = ("Add", "Div", "Mul", "Sub")
+
+_BEYOND_FLOAT16 = 65520.0
+_LOST = 2e-4
+"""Share of a norm: what ordinary rounding to float16 loses, too."""
 
 Vector = npt.NDArray[np.float64]
 
@@ -114,6 +126,8 @@ def into_maker(graph: GraphView, rewrite: str, node: onnx.NodeProto, step: Affin
         return None
     scale = step.scale.reshape(-1, *[1] * (product.weights.ndim - 1))
     folded = _Product(product.weights * scale, product.bias * step.scale + step.shift)
+    if _overflows(product, folded) or _loses(product.weights, folded.weights):
+        return None
     return _edit(graph, rewrite, node, maker, folded, maker.input[0], f"behind {maker.op_type} {maker.name}")
 
 
@@ -137,7 +151,46 @@ def into_reader(graph: GraphView, rewrite: str, node: onnx.NodeProto, step: Affi
     columns = np.repeat(np.arange(len(step.scale)).reshape(group, -1), len(weights) // group, axis=0)
     moved = (weights * step.shift[columns].reshape(*columns.shape, *rest)).reshape(len(weights), -1).sum(axis=1)
     folded = _Product(weights * step.scale[columns].reshape(*columns.shape, *rest), product.bias + moved)
+    if _overflows(product, folded) or _loses_a_channel(weights, folded.weights, group):
+        return None
     return _edit(graph, rewrite, node, reader, folded, step.data, f"before {reader.op_type} {reader.name}")
+
+
+def _loses(before: Vector, after: Vector) -> bool:
+    """Whether new weights lose too much in float16, and more than the old ones."""
+    lost = weight_fit(after.astype(np.float32)).lost
+    return lost > _LOST and lost > weight_fit(before.astype(np.float32)).lost
+
+
+def _loses_a_channel(before: Vector, after: Vector, group: int) -> bool:
+    """The same for the weights of each input channel by themselves, a million numbers at a time."""
+    split = [
+        values.reshape(group, len(values) // group, values.shape[1], -1).swapaxes(1, 2) for values in (before, after)
+    ]
+    for old, new in zip(*split, strict=True):
+        count = max((1 << 20) // max(old[0].size, 1), 1)
+        for start in range(0, len(old), count):
+            lost = [_lost(values[start : start + count].reshape(-1, old[0].size)) for values in (old, new)]
+            if ((lost[1] > _LOST) & (lost[1] > lost[0])).any():
+                return True
+    return False
+
+
+def _lost(rows: Vector) -> Vector:
+    """The share of each row's norm that float16 loses below its normal numbers."""
+    small = np.where(np.abs(rows) < 2.0**-14, rows, 0.0)
+    error, norm = np.linalg.norm(small.astype(np.float16) - small, axis=1), np.linalg.norm(rows, axis=1)
+    lost: Vector = np.divide(error, norm, out=np.zeros_like(norm), where=norm > 0)
+    return lost
+
+
+def _overflows(before: _Product, after: _Product) -> bool:
+    """Whether float16 has no number for the new weights or biases, and has them for the old ones."""
+
+    def beyond(product: _Product) -> bool:
+        return any(bool((np.abs(values) >= _BEYOND_FLOAT16).any()) for values in (product.weights, product.bias))
+
+    return beyond(after) and not beyond(before)
 
 
 def _product(graph: GraphView, node: onnx.NodeProto) -> _Product | None:
