@@ -140,3 +140,11 @@ def test_strict_exits_with_nine_and_json_is_one_document(net: Path, capfd: pytes
     assert document["sweeps"][0]["stopped"] == "batch 2 is the largest that was to be tried (--sweep-limit)"
     assert [run["settings"]["batch"] for run in document["runs"]] == [1, 2]
     assert main([*command, "--strict"]) == 9
+
+
+def test_options_that_mean_nothing_are_told(net: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    common = ["bench", str(net), "--device", "cpu", "--batch", "1", *QUICK, "-o", str(net.parent / "out")]
+    assert main([*common, "--model-seed", "3"]) == 2
+    assert "--model-seed goes with a model definition" in capfd.readouterr().err
+    assert main([*common, "--profile", "shared"]) == 0
+    assert "--profile shared means nothing here: ONNX Runtime builds no engine" in capfd.readouterr().err

@@ -10,7 +10,7 @@ import typer
 from trtkit.cli.bench_lists import batches_of, processors_of, share_of, words
 from trtkit.cli.options import Json, OutputFolder, RewriteForBench, Verbose, Weights
 from trtkit.cli.scaling import NoAlone, Plans, RanksPerDevice, Rendezvous, bench_together, place_of
-from trtkit.errors import EXIT_VERDICT_NO
+from trtkit.errors import EXIT_VERDICT_NO, UsageError
 
 __all__ = ["bench"]
 
@@ -213,6 +213,11 @@ def bench(
     from trtkit.stages.export import SourceRequest
 
     check_family(family.lower())
+    if model_seed and source.endswith((".onnx", ".plan")):
+        raise UsageError(
+            f"--model-seed goes with a model definition; {source} is a file that holds its own weights.",
+            hint="Leave it out; --seed is that of the inputs.",
+        )
     ladder, batches = batches_of(batch, batch_sweep)
     request = BenchmarkRequest(
         source=SourceRequest(source, weights, model_seed),

@@ -74,6 +74,9 @@ def bench(
         rows = tuple(_rows(request, supply, places))
         for crowd in dict.fromkeys(filter(None, (too_many_threads(request, target) for target in places))):
             listener.note(crowd)
+        if request.profile == "shared" and all(row.sweep.profile != "shared" for row in rows):
+            why = "the plan is what it is" if isinstance(supply, GivenPlan) else "ONNX Runtime builds no engine"
+            listener.note(f"--profile shared means nothing here: {why}")
         several = len(rows) > 1 or len(rows[0].sweep.batches) != 1
         after = export_layers(exports, request, several=several)
         kernels = partial(kernels_file, cache)

@@ -111,13 +111,15 @@ class Worker:
             pass
         self._reap()
         if self._answer is None:
+            hint = "Read the last log lines; if memory ran out, free some, or use a smaller maximum batch."
             if self._expired_after_s is not None:
                 how = said_of_death(None, after_s=self._expired_after_s)
+                hint = "Give it more time (of one attempt of bench: --attempt-seconds), or less to do."
             else:
                 how = said_of_death(self._process.returncode)
             raise self._died(
                 f"The worker process of {self.what} {how}.",
-                hint="Read the last log lines; if memory ran out, free some, or use a smaller maximum batch.",
+                hint=hint,
                 log=_last_words(self._log),
             )
         return judge(self._answer, self.what, self._died, tuple(self._log))
