@@ -30,12 +30,12 @@ def rows_of(table: Table) -> Markup:
     return Markup("".join(f"<tr>{''.join([_entry(value, text) for value in row])}</tr>\n" for row in table.rows))
 
 
-def details_of(runs: Iterable[RunSection]) -> Markup:
-    """A foldable section for each run."""
+def details_of(runs: Iterable[RunSection], prefix: str = "") -> Markup:
+    """A foldable section for each run; ``prefix`` is the way to the study's folder, quoted."""
     from markupsafe import Markup
 
     text = _escaping()
-    return Markup("".join([_section(run, text) for run in runs]))
+    return Markup("".join([_section(run, prefix, text) for run in runs]))
 
 
 def _escaping() -> Callable[[str], str]:
@@ -65,17 +65,19 @@ def _entry(value: Value, text: Callable[[str], str]) -> str:
     return f"{start}>{shown}</td>"
 
 
-def _section(run: RunSection, text: Callable[[str], str]) -> str:
-    facts = "".join([f"<dt>{text(name)}</dt><dd>{_fact(value, kind, text)}</dd>" for name, value, kind in run.facts])
+def _section(run: RunSection, prefix: str, text: Callable[[str], str]) -> str:
+    facts = "".join(
+        [f"<dt>{text(name)}</dt><dd>{_fact(value, kind, prefix, text)}</dd>" for name, value, kind in run.facts]
+    )
     return (
         f'<details id="run-{text(run.id)}"><summary>{text(run.title)} · '
         f'<span class="{run.style}">{text(run.verdict)}</span></summary>\n<dl>{facts}</dl>\n</details>\n'
     )
 
 
-def _fact(value: str, kind: str, text: Callable[[str], str]) -> str:
+def _fact(value: str, kind: str, prefix: str, text: Callable[[str], str]) -> str:
     if kind == "code":
         return f"<code>{text(value)}</code>"
     if kind == "file":  # a colon is escaped, so that no name can become another scheme
-        return f'<a href="{text(quote(value.lstrip("/")))}">{text(value)}</a>'
+        return f'<a href="{text(prefix)}{text(quote(value.lstrip("/")))}">{text(value)}</a>'
     return text(value)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import trtkit
 from trtkit.artifacts.files import write_bytes
@@ -19,16 +20,17 @@ from trtkit.artifacts.study import Study
 from trtkit.report.against import Other
 from trtkit.report.against_tables import pair_table, refusal_table, sources_of
 from trtkit.report.findings import counts_of, findings_of
+from trtkit.report.gaps import gap_table
 from trtkit.report.machine import hardware_table, peak_table
 from trtkit.report.markup import details_of, rows_of
 from trtkit.report.published import load
 from trtkit.report.run_section import section_of
+from trtkit.report.saved import Saved
 from trtkit.report.style import Drawing, Empty, look
 from trtkit.report.tables import (
     Table,
     accuracy_table,
     artifact_table,
-    gap_table,
     published_table,
     run_table,
 )
@@ -69,8 +71,14 @@ class Rendered:
     empty: tuple[Empty, ...]
 
 
-def render(study: Study, against: Sequence[Other] = ()) -> Rendered:
-    """Draw the figures, fill the tables, and put all of it into one page; other studies stand beside it."""
+def render(study: Study, against: Sequence[Other] = (), saved: Saved | None = None) -> Rendered:
+    """Draw the figures, fill the tables, and put all of it into one page; other studies stand beside it.
+
+    Args:
+        study: all of it.
+        against: the other studies.
+        saved: the files behind it; ``None`` for those of a study that lies beside the page, all there.
+    """
     import jinja2
 
     view = View.of(study, load(), against)
@@ -80,7 +88,7 @@ def render(study: Study, against: Sequence[Other] = ()) -> Rendered:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(rows=rows_of, details=details_of)
     html = environment.from_string(_template("report.html.j2")).render(
-        page=_page(view, groups),
+        page=_page(view, groups, saved or Saved()),
         css=_template("report.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -94,15 +102,18 @@ def render(study: Study, against: Sequence[Other] = ()) -> Rendered:
     )
 
 
-def write_report(study: Study, folder: Path, against: Sequence[Other] = ()) -> tuple[Path, Rendered]:
-    """Write report.html and the figures as PNG and SVG into a study's folder; returns the page and all that is on it.
+def write_report(
+    study: Study, folder: Path, against: Sequence[Other] = (), source: Path | None = None
+) -> tuple[Path, Rendered]:
+    """Write report.html and the figures as PNG and SVG into a folder; returns the page and all that is on it.
 
-    Figures of an earlier report that are drawn no more are removed.
+    Figures of an earlier report that are drawn no more are removed. ``source`` is the study's own folder, where it is
+    another one: links to raw samples lead there.
 
     Raises:
         UsageError: the folder cannot be written.
     """
-    rendered = render(study, against)
+    rendered = render(study, against, Saved.of(study, source or folder, folder))
     written = set()
     for drawing in rendered.drawings:
         for ending, data in drawing.files.items():
@@ -138,9 +149,9 @@ def _groups(view: View) -> list[Group]:
     ]
 
 
-def _page(view: View, groups: list[Group]) -> dict[str, Any]:
+def _page(view: View, groups: list[Group], saved: Saved) -> dict[str, Any]:
     study = view.study
-    gaps, published, artifacts = gap_table(view), published_table(view), artifact_table(view)
+    gaps, published, artifacts = gap_table(view, saved.lost), published_table(view), artifact_table(view)
     used = [source for source in view.reference.sources if published.rows]
     devices = ", ".join(name for _, name in view.devices) or ", ".join(study.plan.devices)
     return {
@@ -165,8 +176,10 @@ def _page(view: View, groups: list[Group]) -> dict[str, Any]:
             for failure in view.reference.failures
             if failure["source"] in used and failure["model"] in view.models
         ],
-        "run_sections": [section_of(cell, view.peaks) for cell in study.cells],
+        "run_sections": [section_of(cell, view.peaks, saved.lost) for cell in study.cells],
         "command": shlex.join(study.command),
+        "prefix": quote(saved.prefix),
+        "numbers": saved.numbers,
         "sections": [
             ("findings", "Findings"),
             ("machine", "Machine"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -14,6 +15,7 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.artifacts.study_peaks import PEAK_RULE, Peaks, is_measured, share_of
 from trtkit.report.figures.throughput import why_missing
 from trtkit.report.numbers import images, milliseconds, percent, significant
+from trtkit.report.saved import file_of
 
 __all__ = ["RunSection", "section_of"]
 
@@ -39,8 +41,14 @@ class RunSection:
     facts: tuple[Fact, ...]
 
 
-def section_of(cell: Cell, peaks: Peaks | None = None) -> RunSection:
-    """Tell everything about a cell; ``peaks`` are those measured beside the runs of its study."""
+def section_of(cell: Cell, peaks: Peaks | None = None, lost: Mapping[str, str] | None = None) -> RunSection:
+    """Tell everything about a cell.
+
+    Args:
+        cell: one of a study.
+        peaks: those measured beside the runs of its study.
+        lost: file of raw samples → what became of it.
+    """
     facts: list[Fact] = []
     if cell.reason:
         facts.append(("reason", cell.reason, "text"))
@@ -54,7 +62,10 @@ def section_of(cell: Cell, peaks: Peaks | None = None) -> RunSection:
         facts.append(("efficiency", percent(scaling.efficiency), "text"))
         facts += [("cause", scaling.cause, "text")] if scaling.cause else []
         facts += [("INVALID", reason, "text") for reason in scaling.reasons]
-        facts.append(("raw samples", scaling.file, "file"))
+    file = file_of(cell)
+    if file is not None:
+        state = (lost or {}).get(file)
+        facts.append(("raw samples", f"{file} is {state}" if state else file, "text" if state else "file"))
     number = f": {images(cell.images_per_s)} images/s" if cell.images_per_s is not None else ""
     verdict = cell.verdict if cell.status == "done" else why_missing(cell)
     style = {"valid": "valid", "INVALID": "invalid"}.get(cell.verdict, "muted")
@@ -98,7 +109,6 @@ def _facts_of(run: RunRecord, peaks: Peaks) -> list[Fact]:
     if run.command:
         facts.append(("command", shlex.join(run.command), "code"))
     facts.append(("made", run.created or "unknown", "text"))
-    facts.append(("raw samples", run.file, "file"))
     return facts
 
 

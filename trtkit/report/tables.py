@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trtkit.artifacts.study_cell import Cell, Prepared
@@ -12,7 +11,7 @@ from trtkit.report.numbers import decibels, images, milliseconds, percent, signi
 from trtkit.report.view import View, anchor, named, narrower
 from trtkit.units import bytes_text
 
-__all__ = ["Table", "Value", "accuracy_table", "artifact_table", "gap_table", "published_table", "run_table"]
+__all__ = ["Table", "Value", "accuracy_table", "artifact_table", "published_table", "run_table"]
 
 
 @dataclass(frozen=True)
@@ -127,34 +126,6 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
 
 def _order(view: View, precision: str) -> float:
     return float(view.precisions.index(precision))
-
-
-def gap_table(view: View) -> Table:
-    """What has no number, and why: one row for each model, precision and reason."""
-    found: dict[tuple[str, str, str, str], list[Cell]] = {}
-    for cell in view.study.cells:
-        if cell.status in ("failed", "gap", "planned"):
-            reason = cell.reason or "It has not been run yet: run trtkit study again, it resumes."
-            found.setdefault((cell.spec.model, cell.spec.precision, cell.status, reason), []).append(cell)
-    rows = tuple(
-        (
-            Value(model),
-            Value(precision.upper()),
-            Value(_where(cells), None, anchor(cells[0])),
-            Value({"gap": "cannot be had here", "planned": "not run yet"}.get(status, status)),
-            Value(reason),
-        )
-        for (model, precision, status, reason), cells in found.items()
-    )
-    columns = tuple((name, False) for name in ("Model", "Precision", "Where", "What", "Why"))
-    return Table("gaps", "What has no number, and why.", columns, rows)
-
-
-def _where(cells: Sequence[Cell]) -> str:
-    batches = sorted({cell.spec.batch for cell in cells if cell.spec.batch is not None})
-    shown = ", ".join(f"{batch:,}" for batch in batches[:6]) + (", …" if len(batches) > 6 else "")
-    devices = ", ".join(dict.fromkeys(cell.spec.device for cell in cells))
-    return f"batch {shown or 'to the limit'}; {devices}"
 
 
 def accuracy_table(view: View) -> Table:

@@ -52,7 +52,7 @@ def report(
 
     Args:
         folder: a study's, or one with ``….bench.json`` files.
-        output: where the page goes; ``None`` for the same folder, which keeps its links to raw samples.
+        output: where the page goes; ``None`` for the same folder. Links to raw samples lead back to ``folder``.
         latency_budget_ms, title: instead of the study's own; ``None`` to keep them.
         against: folders of other studies, drawn beside this one where their runs are alike.
 
@@ -70,7 +70,7 @@ def report(
         study = replace(study, title=title)
     from trtkit.report.page import write_report  # matplotlib takes a second to load, and refusals need none of it
 
-    page, rendered = write_report(study, output or folder, others)
+    page, rendered = write_report(study, output or folder, others, folder)
     return ReportResult(
         page,
         tuple(drawing.id for drawing in rendered.drawings),
