@@ -48,6 +48,19 @@ def test_what_never_passes(broken):
     assert not verdict.passed and verdict.difference is None and "'a'" in verdict.reason
 
 
+def test_the_reason_blames_the_one_that_is_not_finite():
+    nan = SCORES.copy()
+    nan[1, 2] = np.nan
+    fine, other = {"0/a": SCORES, "1/a": SCORES}, {"0/a": SCORES, "1/a": nan}
+    ours = judge(other, other, fine, {}, cases=("batch 1", "real inputs")).reason
+    assert "the source's own output 'a' is not finite on real inputs" in ours and "shape" not in ours
+    theirs = judge(fine, fine, other, {}, cases=("batch 1", "real inputs")).reason
+    assert "output 'a' is not finite on real inputs, and the source's is" in theirs
+    assert "another shape or type" in judge(fine, fine, {"0/a": SCORES}, {}).reason
+    assert "no measure" in judge({"0/a": SCORES * 0}, {"0/a": SCORES * 0}, {"0/a": SCORES}, {}).reason
+    assert judge(other, other, other, {}).passed  # the very same numbers, NaN among them
+
+
 def test_the_limit_is_a_floor_or_three_times_what_the_runtime_itself_moves():
     source = {"0/a": SCORES}
     strict = judge(source, source, {"0/a": moved(SCORES, 5e-5)}, {})

@@ -91,11 +91,11 @@ def check(
         except RunError as error:
             checks.append({"difference": None, "limit": None, "reason": error.message})
             break
-        found = judge(plain, optimized or plain, outputs, softmax_axes, precision=precision)
+        found = judge(plain, optimized or plain, outputs, softmax_axes, precision=precision, cases=labels)
         if not found.passed and found.difference is not None and optimized is None:
             report.progress("Checking rewrites", 1 + len(rewritten), steps)
             optimized = _outputs(Path(source), feeds, optimized=True)
-            found = judge(plain, optimized, outputs, softmax_axes, precision=precision)
+            found = judge(plain, optimized, outputs, softmax_axes, precision=precision, cases=labels)
         checks.append({"difference": found.difference, "limit": found.limit, "reason": found.reason})
         if not found.passed:
             break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,14 @@ import numpy as np
 from trtkit import metrics
 from trtkit.graph.outputs import paired_scores
 
-__all__ = ["FLOORS", "Equality", "difference", "judge"]
+__all__ = ["FLOORS", "PROVES_LITTLE", "Equality", "difference", "judge"]
 
 FLOORS = {"fp32": 1e-5, "fp16": 2e-3}
 """The relative L2 error that is always allowed, by the numbers in the model: sums in another order differ by about
 1e-6 in float32; in float16 by its rounding, 5e-4, more than once."""
+
+PROVES_LITTLE = 1e-2
+"""A limit above this passes nearly anything: on such inputs the model itself hangs on rounding."""
 
 _TIMES_OWN = 3.0
 """A rewrite may move the result as far as this times what the reference runtime's own optimizations do."""
@@ -71,7 +74,13 @@ def difference(reference: Outputs, candidate: Outputs, softmax_axes: Mapping[str
 
 
 def judge(
-    source: Outputs, optimized: Outputs, rewritten: Outputs, softmax_axes: Mapping[str, int], *, precision: str = "fp32"
+    source: Outputs,
+    optimized: Outputs,
+    rewritten: Outputs,
+    softmax_axes: Mapping[str, int],
+    *,
+    precision: str = "fp32",
+    cases: Sequence[str] = (),
 ) -> Equality:
     """Compare a rewritten model with its source.
 
@@ -81,15 +90,29 @@ def judge(
         rewritten: what the rewritten model gave without any.
         softmax_axes: as for :func:`difference`.
         precision: the numbers inside, ``fp32`` or ``fp16``.
+        cases: what to call each case in a reason.
     """
     own, _ = difference(source, optimized, softmax_axes)
     limit = max(FLOORS[precision], _TIMES_OWN * (own or 0.0))
     found, where = difference(source, rewritten, softmax_axes)
     reason = None
     if found is None:
-        reason = f"output {where.partition('/')[2]!r} has another shape or type than the source's, or is not finite"
+        reason = _incomparable(where, source[where], rewritten.get(where), cases)
     elif found > limit:
         reason = (
             f"output {where.partition('/')[2]!r} differs from the source's by {found:.1e}, and {limit:.1e} is allowed"
         )
     return Equality(found, limit, reason)
+
+
+def _incomparable(where: str, want: np.ndarray, got: np.ndarray | None, cases: Sequence[str]) -> str:
+    """Why two outputs have no difference, a clause that blames the right one."""
+    case, _, name = where.partition("/")
+    on = cases[int(case)] if case.isdigit() and int(case) < len(cases) else "these inputs"
+    if got is None or got.shape != want.shape or got.dtype != want.dtype:
+        return f"output {name!r} has another shape or type than the source's"
+    if want.dtype.kind in "fc" and not np.isfinite(want).all():
+        return f"the source's own output {name!r} is not finite on {on}, so that nothing can be compared there"
+    if got.dtype.kind in "fc" and not np.isfinite(got).all():
+        return f"output {name!r} is not finite on {on}, and the source's is"
+    return f"output {name!r} differs from the source's on {on}, and there is no measure for how far"
