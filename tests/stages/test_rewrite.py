@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from tests.graph.rewrites.oracle import net, node, normal, ops
+from trtkit import worker
 from trtkit.artifacts.preprocessing import Preprocessing
 from trtkit.errors import RunError, UsageError
 from trtkit.graph import io, rewrites
@@ -28,6 +29,17 @@ class Doubled(Rewrite):
                 two = edit.tensor("two", np.float32(2))
                 edit.add("Relu", [edit.add("Mul", [item.input[0], two], "mul")], "relu", output=item.output[0])
                 yield edit
+
+
+class Broken(Rewrite):
+    """Raises what no rewrite should."""
+
+    name = "broken"
+    summary = gains = "nothing"
+
+    def edits(self, graph):
+        raise ValueError("need at least one array")
+        yield
 
 
 def small():
@@ -71,6 +83,27 @@ def test_a_rewrite_that_changes_the_function_is_dropped_and_the_others_stay(tmp_
     assert not bad.kept and bad.difference > bad.limit and "differs from the source" in bad.reason
 
 
+def test_a_rewrite_that_fails_is_left_out_and_the_others_stay(tmp_path, monkeypatch, wrong):
+    monkeypatch.setitem(rewrites.ALL, "broken", Broken())
+    result, report = rewrite_model(small(), tmp_path, RewriteOptions(("broken", "doubled", "lrn_band")))
+    assert report.names == ("lrn_band",) and "LRN" not in ops(result)
+    left = report.rewrites[0]
+    assert not left.kept and left.sites == () and "bug in trtkit (ValueError: need at least" in left.reason
+    heard = []
+    made, sites = rewrites.apply_all(small(), ("broken", "lrn_band"), failed=lambda *what: heard.append(what))
+    assert "LRN" not in ops(made) and {site.rewrite for site in sites} == {"lrn_band"}
+    assert [name for name, _ in heard] == ["broken"]
+    with pytest.raises(ValueError, match="at least one"):
+        rewrites.apply_all(small(), ("broken",))
+
+
+def test_a_source_that_is_not_finite_is_blamed_itself(tmp_path):
+    source = net([node("Log", ["x"], "l", "log"), node("LRN", ["l"], "y", "norm1", size=5)], {"x": ("N", 8, 4, 4)})
+    result, report = rewrite_model(source, tmp_path, RewriteOptions(("lrn_band",)))
+    assert result is source
+    assert "the source's own output 'y' is not finite on batch 1" in report.rewrites[0].reason
+
+
 def test_with_nothing_to_do_the_model_itself_comes_back(tmp_path):
     source = net([node("Relu", ["x"], "y", "relu")], {"x": ("N", 4)})
     result, report = rewrite_model(source, tmp_path, RewriteOptions(("lrn_band",)))
@@ -88,11 +121,16 @@ def test_files_and_real_inputs(tmp_path):
     assert same is model and not (tmp_path / "none.onnx").exists()
 
 
-def test_images_as_uint8_are_checked_against_normalised_ones(tmp_path):
+def test_images_as_uint8_are_checked_against_normalised_ones(tmp_path, monkeypatch):
+    checked = []
+    run = worker.run
+    monkeypatch.setattr(worker, "run", lambda job, args, **how: (checked.append(args), run(job, args, **how))[1])
     imagenet = Preprocessing(32, (16, 16), "RGB", (124.0, 116.0, 104.0), (58.0, 57.0, 57.0))
     names = ("uint8_nhwc_input", "fold_batchnorm", "lrn_band")
     result, report = rewrite_model(small(), tmp_path, RewriteOptions(names, preprocessing=imagenet))
     assert report.names == names and all(item.difference < item.limit for item in report.kept)
+    # One check was enough, though the last rewrite is none that changes the interface.
+    assert [(args["images"], len(args["rewritten"])) for args in checked] == [(True, 1)]
     (given,) = io.specs(result)[0]
     assert (given.dtype, given.shape) == ("uint8", ("N", 16, 16, 3))
     # The convolution is padded, so the mean stays in front of it, and the factor is folded.

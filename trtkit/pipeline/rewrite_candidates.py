@@ -54,6 +54,7 @@ class Candidates:
         self._files: dict[str, Path] = {}
         self._prepared: set[str] = set()
         self._lost: dict[str, TrtkitError] = {}
+        self._failed: set[str] = set()
 
     def key(self, names: Names) -> str:
         """See :meth:`trtkit.pipeline.rewrite_search.Ground.key`."""
@@ -134,7 +135,13 @@ class Candidates:
     def _model(self, names: Names) -> onnx.ModelProto:
         from trtkit.graph.rewrites import apply_all
 
-        return apply_all(self._exported.model, names)[0]
+        return apply_all(self._exported.model, names, failed=self._told)[0]
+
+    def _told(self, name: str, why: str) -> None:
+        """Say of a rewrite that it fails, once; its candidates are the graph without it."""
+        if name not in self._failed:
+            self._failed.add(name)
+            self._listener.note(f"the rewrite {name} is left out: {why}")
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key[:12]}.onnx"

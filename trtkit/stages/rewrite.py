@@ -23,8 +23,10 @@ from trtkit.worker import Log, Progress
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["RewriteOptions", "rewrite", "rewrite_model"]
+__all__ = ["NO_PLACE", "RewriteOptions", "rewrite", "rewrite_model"]
 
+NO_PLACE = "the model has no place for it"
+"""Why a rewrite was not applied that would have been welcome."""
 
 OnEvent = Callable[[Progress | Log], None]
 
@@ -40,7 +42,8 @@ class RewriteOptions:
             missing there is applied wherever it fits.
         profile: shapes of the samples; ``None`` takes the model's fixed ones and batches of 1 and 3.
         input_std, seed: of the seeded inputs.
-        data: an .npz file with one batch of real inputs, an array for every input.
+        data: an .npz file with one batch of real inputs, an array for every input; not beside a rewrite that changes
+            the inputs.
         preprocessing: the normalisation that ``uint8_nhwc_input`` moves into the graph.
         check: whether results are checked. Only a replay of rewrites that were checked before may leave it out.
         known: keeps the outputs of the source and of the result, for whoever compares the two again.
@@ -126,32 +129,33 @@ def rewrite_model(
     started = time.perf_counter()
     wanted = [item.name for item in named(options.names)]
     dropped: dict[str, AppliedRewrite] = {}
+    failed: dict[str, str] = {}
     each = False  # the last result holds every rewrite, and is right where all of them are
     answer: dict[str, Any] = {"own": None, "cases": [], "where": None, "checks": []}
     while True:
-        names = [name for name in wanted if name not in dropped]
-        result, candidates = _apply(model, names, scratch, options, each)
+        names = [name for name in wanted if name not in dropped and name not in failed]
+        result, candidates = _apply(model, names, scratch, options, each, failed)
         if not candidates or not options.check:
             break
         if source is None:
             source = io.save(model, scratch / "source.onnx", name="source", precision=precision)
-        answer = _check(model, source, candidates if each else candidates[-1:], options, precision, on_event)
+        answer = _check(model, source, candidates, options, precision, on_event, each)
         if not each:
             if answer["checks"][0]["reason"] is None:
                 answer["checks"] *= len(candidates)
                 break
             each = True  # one of them is wrong: look which
             continue
-        failed = next((index for index, item in enumerate(answer["checks"]) if item["reason"] is not None), None)
-        if failed is None:
+        wrong = next((index for index, item in enumerate(answer["checks"]) if item["reason"] is not None), None)
+        if wrong is None:
             break
-        bad, verdict = candidates[failed], answer["checks"][failed]
+        bad, verdict = candidates[wrong], answer["checks"][wrong]
         dropped[bad.name] = AppliedRewrite(
             bad.name, bad.sites, verdict["difference"], verdict["limit"], kept=False, reason=verdict["reason"]
         )
     report = RewriteReport(
         options.asked,
-        tuple(_entries(wanted, candidates, dropped, answer["checks"])),
+        tuple(_entries(wanted, candidates, dropped, failed, answer["checks"])),
         answer["own"],
         tuple(answer["cases"]),
         answer["where"],
@@ -161,15 +165,26 @@ def rewrite_model(
 
 
 def _apply(
-    model: onnx.ModelProto, names: list[str], scratch: Path, options: RewriteOptions, each: bool
+    model: onnx.ModelProto,
+    names: list[str],
+    scratch: Path,
+    options: RewriteOptions,
+    each: bool,
+    failed: dict[str, str],
 ) -> tuple[onnx.ModelProto, list[_Candidate]]:
-    """Apply rewrites one on top of the other; the last, or each, that changes something leaves a file."""
+    """Apply rewrites one on top of the other; the last, or each, that changes something leaves a file.
+
+    One that fails is left out, and ``failed`` gets the reason.
+    """
     from trtkit.graph import io
-    from trtkit.graph.rewrites import named
+    from trtkit.graph.rewrites import attempt, named
 
     candidates: list[_Candidate] = []
     for item in named(names, options.preprocessing):
-        made = item.apply(model, only=(options.only or {}).get(item.name))
+        made = attempt(item, model, (options.only or {}).get(item.name))
+        if isinstance(made, str):
+            failed[item.name] = made
+            continue
         if not made.modified:
             continue
         model = made.model
@@ -189,13 +204,17 @@ def _check(
     options: RewriteOptions,
     precision: str,
     on_event: OnEvent,
+    each: bool,
 ) -> dict[str, Any]:
+    """Run the last of the candidates, or each of them, beside the source."""
     from trtkit.graph import io
     from trtkit.graph.outputs import softmax_axes
     from trtkit.graph.rewrites import named
 
     samples = _samples(io.specs(model)[0], options)
+    # The last one holds the rewrites of those before it, the interface that they changed among them.
     images = any(item.changes_interface for item in named([item.name for item in candidates]))
+    compared = candidates if each else candidates[-1:]
     last, beside = candidates[-1].file, source.path.stem
     keeps = [last.with_name(f"{beside}.npz"), last.with_suffix(".npz")] if options.known is not None else None
     if images or options.data is not None:
@@ -204,7 +223,7 @@ def _check(
         "trtkit.backends.rewrite_jobs:check",
         {
             "source": str(source.path.absolute()),
-            "rewritten": [str(item.file.absolute()) for item in candidates],
+            "rewritten": [str(item.file.absolute()) for item in compared],
             "samples": samples.to_json(),
             "softmax_axes": softmax_axes(model),
             "precision": precision,
@@ -242,6 +261,7 @@ def _entries(
     wanted: list[str],
     candidates: list[_Candidate],
     dropped: Mapping[str, AppliedRewrite],
+    failed: Mapping[str, str],
     checks: list[dict[str, Any]],
 ) -> list[AppliedRewrite]:
     """One entry for every rewrite that was asked for, in order."""
@@ -257,5 +277,6 @@ def _entries(
         elif name in unchecked:
             entries.append(AppliedRewrite(name, unchecked[name].sites, None, None, kept=True))
         else:
-            entries.append(AppliedRewrite(name, (), None, None, kept=False, reason="the model has no place for it"))
+            reason = failed.get(name, NO_PLACE)
+            entries.append(AppliedRewrite(name, (), None, None, kept=False, reason=reason))
     return entries

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import onnx
 
 from trtkit.artifacts.preprocessing import Preprocessing
-from trtkit.errors import UsageError
+from trtkit.errors import TrtkitError, UsageError
 from trtkit.graph.rewrites.base import Edit, Rewrite, RewriteResult, Site, made_by
 from trtkit.graph.rewrites.fc_as_conv import FcAsConv
 from trtkit.graph.rewrites.focus_space_to_depth import FocusSpaceToDepth
@@ -28,7 +28,19 @@ from trtkit.graph.rewrites.split_groups import SplitGroups
 from trtkit.graph.rewrites.stem_space_to_depth import StemSpaceToDepth, StemSpaceToDepth16
 from trtkit.graph.rewrites.uint8_nhwc_input import Uint8NhwcInput
 
-__all__ = ["ALL", "SAFE", "Edit", "Rewrite", "RewriteResult", "Site", "apply_all", "made_by", "named", "safe"]
+__all__ = [
+    "ALL",
+    "SAFE",
+    "Edit",
+    "Rewrite",
+    "RewriteResult",
+    "Site",
+    "apply_all",
+    "attempt",
+    "made_by",
+    "named",
+    "safe",
+]
 
 ALL: dict[str, Rewrite] = {
     rewrite.name: rewrite
@@ -134,6 +146,7 @@ def apply_all(
     *,
     only: Mapping[str, Collection[str]] | None = None,
     preprocessing: Preprocessing | None = None,
+    failed: Callable[[str, str], None] | None = None,
 ) -> tuple[onnx.ModelProto, tuple[Site, ...]]:
     """Apply rewrites one after another.
 
@@ -142,6 +155,7 @@ def apply_all(
         names: of the rewrites, in the order in which they are applied.
         only: rewrite → names of anchors; a rewrite that is missing there is applied wherever it fits.
         preprocessing: as for :func:`named`.
+        failed: is told of a rewrite that fails, a bug, and why; it is left out. ``None`` lets the error through.
 
     Returns:
         The new model (``model`` itself where nothing changed), and every site.
@@ -152,8 +166,29 @@ def apply_all(
     """
     sites: list[Site] = []
     for rewrite in named(names, preprocessing):
-        result = rewrite.apply(model, only=(only or {}).get(rewrite.name))
-        if result.modified:
+        places = (only or {}).get(rewrite.name)
+        result = rewrite.apply(model, only=places) if failed is None else attempt(rewrite, model, places)
+        if isinstance(result, str):
+            assert failed is not None
+            failed(rewrite.name, result)
+        elif result.modified:
             model = result.model
             sites += result.sites
     return model, tuple(sites)
+
+
+def attempt(rewrite: Rewrite, model: onnx.ModelProto, only: Collection[str] | None = None) -> RewriteResult | str:
+    """Apply a rewrite as :meth:`Rewrite.apply` does, or say why it failed.
+
+    A rewrite that raises anything but an error of trtkit's own has met a graph that it was not written for. That is a
+    bug, and no reason for the user to get no model.
+
+    Raises:
+        ModelError: shape inference finds a contradiction in the model.
+    """
+    try:
+        return rewrite.apply(model, only=only)
+    except TrtkitError:
+        raise
+    except Exception as error:
+        return f"it failed on this graph, which is a bug in trtkit ({type(error).__name__}: {error})"
