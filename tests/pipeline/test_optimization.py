@@ -20,6 +20,7 @@ from tests.pipeline.small_calibration import Notes
 from trtkit.artifacts.files import read_json
 from trtkit.artifacts.rewrites import RewriteReport
 from trtkit.errors import ModelError, RunError, UsageError
+from trtkit.graph.rewrites import ALL
 from trtkit.pipeline import rewrite_ground
 from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.optimization import OptimizeRequest, explain, optimize, report_path
@@ -142,6 +143,21 @@ def test_without_a_gpu_auto_falls_back_and_says_so(model, tmp_path):
         assert "contests" in done.report.chosen_because
 
 
+@pytest.mark.usefixtures("short_contests")
+def test_a_rewrite_that_fails_does_not_end_the_search(model, tmp_path, monkeypatch):
+    class Broken(type(ALL["merge_parallel_1x1"])):
+        def edits(self, graph):
+            raise ValueError("need at least one array")
+            yield
+
+    monkeypatch.setitem(ALL, "merge_parallel_1x1", Broken())
+    notes = Notes()
+    done = optimize(request(model, tmp_path / "a.onnx", rewrite="auto", batch="4"), notes)
+    assert "lrn_band" in done.report.names
+    told = [text for text in notes.texts if "merge_parallel_1x1" in text]
+    assert len(told) == 1 and "bug in trtkit (ValueError: need at least" in told[0]
+
+
 def test_explain_lists_every_rewrite_and_its_places(model):
     rows = {row["rewrite"]: row for row in explain(SourceRequest(str(model)), ORT_CPU)}
     assert rows["lrn_band"]["safe"] and rows["lrn_band"]["places"][0]["anchor"] == "norm1"
@@ -167,6 +183,14 @@ def test_refusals(model, tmp_path):
     optimize(request(model, tmp_path / "theirs.onnx", force=True))
     optimize(request(model, tmp_path / "theirs.onnx"))  # now it is ours
     assert report_path(tmp_path / "theirs.onnx").exists()
+
+
+def test_a_source_that_is_not_there_is_named_wherever_the_output_is(model, tmp_path):
+    optimize(request(model, tmp_path / "ours.onnx"))
+    for output in ("ours.onnx", "new.onnx"):
+        with pytest.raises(ModelError, match=r"nofile\.onnx does not exist"):
+            optimize(request(tmp_path / "nofile.onnx", tmp_path / output))
+    assert (tmp_path / "ours.onnx").exists()
 
 
 def test_a_quantized_model_is_refused(tmp_path):

@@ -19,6 +19,7 @@ from trtkit.backends.base import Capabilities
 from trtkit.backends.probing import choose, probe
 from trtkit.errors import ModelError, PlanError, UsageError
 from trtkit.pipeline.listener import Listener, Silence
+from trtkit.pipeline.real_inputs import check_real_inputs
 from trtkit.pipeline.rewriting import Rewriting, named_rewrites, rewritten, target_of
 from trtkit.pipeline.tuning import tuned
 from trtkit.stages.export import SourceRequest, export
@@ -103,7 +104,7 @@ def optimize(request: OptimizeRequest, listener: Listener | None = None) -> Opti
     Raises:
         UsageError: the request contradicts itself, or would replace a file of someone else.
         ModelError: the model is at fault, or quantized already.
-        RunError: the source does not run in ONNX Runtime, and rewrites were named.
+        RunError: the source does not run in ONNX Runtime, and rewrites, or real inputs, were named.
     """
     from trtkit.graph import io
 
@@ -118,6 +119,8 @@ def optimize(request: OptimizeRequest, listener: Listener | None = None) -> Opti
         target, can = _target(request, listener)
         listener.stage(f"Exporting {request.source.name}")
         exported = _exported(request.source, target)
+        if request.data is not None:
+            check_real_inputs(request.data, io.specs(exported.model)[0])
         profile = _profile(exported, request)
         how = Rewriting(request.rewrite, target, request.precision, interface=True, data=request.data)
         if how.asked == "auto" and can is not None:
@@ -184,9 +187,17 @@ def _check(request: OptimizeRequest) -> None:
     """Refuse what cannot be honoured before the model is touched.
 
     Raises:
-        UsageError: an unknown rewrite or precision, or an output that is no .onnx file or someone else's.
+        UsageError: an unknown rewrite or precision, real inputs for a model whose inputs will change, or an output that
+            is no .onnx file or someone else's.
     """
-    named_rewrites(request.rewrite)
+    from trtkit.graph.rewrites import ALL
+
+    changing = [name for name in named_rewrites(request.rewrite) or () if ALL[name].changes_interface]
+    if changing and request.data is not None:
+        raise UsageError(
+            f"--data holds inputs as the source takes them, and {changing[0]} changes what the model takes.",
+            hint="Leave --data out: the check then draws images, and gives both sides the same ones.",
+        )
     if request.precision not in _PRECISIONS:
         raise UsageError(
             f"There is no precision {request.precision!r}; allowed: {', '.join(_PRECISIONS)}.", hint="Choose one."
@@ -196,7 +207,8 @@ def _check(request: OptimizeRequest) -> None:
         raise UsageError(f"{path} does not end in .onnx.", hint="Give a file name such as -o faster.onnx.")
     if not path.exists():
         return
-    if request.source.definition is None and path.samefile(request.source.text):
+    source = Path(request.source.text)
+    if request.source.definition is None and source.exists() and path.samefile(source):
         raise UsageError(f"The result would be written over its source {path}.", hint="Give another file with -o.")
     if not request.force and not _ours(path):
         raise UsageError(

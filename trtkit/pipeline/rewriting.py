@@ -18,6 +18,7 @@ from trtkit.backends.executing import Known
 from trtkit.errors import BackendUnavailableError, CalibrationError, RunError, UsageError
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.rewrite_memory import RewriteMemory, rewrite_once
+from trtkit.pipeline.rewrite_notes import notes
 from trtkit.stages.rewrite import RewriteOptions
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def rewritten(
 
     Raises:
         UsageError: an unknown rewrite, or a list of names for a model that is quantized already.
-        RunError: the source does not run in ONNX Runtime, and names were asked for.
+        RunError: the source does not run in ONNX Runtime, and names, or a check on real inputs, were asked for.
     """
     if how.asked == "none" or (how.only is not None and not how.only):
         return exported
@@ -161,18 +162,17 @@ def rewritten(
     try:
         model, report = rewrite_once(exported, folder, options, listener.event, memory)
     except (RunError, BackendUnavailableError) as error:
-        if listed is not None or how.only is not None:
+        if listed is not None or how.only is not None or how.data is not None:
             raise
         listener.note(f"the graph is built as it is, since its rewrites cannot be checked: {error.message}")
         return exported
+    for text in notes(replace(report, rewrites=(*report.rewrites, *vetoed.values())), how.data):
+        listener.note(text)
     report = replace(
         report,
         chosen_because=how.because or ("named" if listed is not None else f"never slower on {how.target}"),
         rewrites=(*_with_gains(report, how, profile), *vetoed.values()),
     )
-    for item in report.rewrites:
-        if not item.kept and item.sites:
-            listener.note(f"the rewrite {item.name} was left out: {item.reason}")
     if not report.kept:
         shutil.rmtree(folder)
         return replace(exported, rewrites=report)
@@ -237,7 +237,7 @@ def _safe(
         if name not in doubtful:
             continue
         before = [other for other in names[: names.index(name)] if other not in vetoed]
-        sites = named((name,))[0].find(apply_all(exported.model, before)[0])
+        sites = named((name,))[0].find(apply_all(exported.model, before, failed=lambda *_: None)[0])
         found = _remembered(name, sites, before, how, profile)
         if found is not None and found.slower:
             reason = f"it was slower, {found.gain:.2f} ×, on {found.text}"
