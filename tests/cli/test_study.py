@@ -118,3 +118,26 @@ def test_report_draws_the_page_again(tmp_path: Path, capsys: pytest.CaptureFixtu
     document = json.loads(capsys.readouterr().out)
     assert Path(document["page"]).exists() and "throughput-1" in document["figures"]
     assert main(["report", str(tmp_path / "nowhere")]) == 7
+
+
+def test_a_study_in_which_everything_failed_says_why_and_exits_with_9(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"this is no model")
+    words = [
+        "study",
+        "--models",
+        str(tmp_path / "broken.onnx"),
+        "-p",
+        "fp32,fp16",
+        "--batch",
+        "1,2",
+        "--devices",
+        "cpu",
+    ]
+    for extra in ([], ["--json"]):
+        assert main([*words, "-o", str(tmp_path / "out"), *extra]) == 9
+        captured = capsys.readouterr()
+        reasons = [line for line in captured.err.splitlines() if line.startswith("failed: ")]
+        assert len(reasons) == 1 and "(4 cells)" in reasons[0] and "broken.onnx" in reasons[0]
+        assert "nothing could be measured" in captured.err

@@ -57,6 +57,19 @@ def test_no_errors_no_network_no_sideways_scrolling(browser: Any, path: Path, wi
     page.close()
 
 
+def test_the_results_show_verdict_and_accuracy_without_scrolling(browser: Any, tmp_path: Path) -> None:
+    plain = made_up_study(("squeezenet1_1",), ("fp32", "fp16", "int8"), (1, 4, 8), devices=("cpu",), name="AMD EPYC")
+    everything = made_up_study(batches=(1, 8, 128), modes=("compute", "overlapped"))
+    for study, all_of_it in ((plain, True), (everything, False)):
+        page = open_page(browser, write_report(study, tmp_path)[0])
+        room = page.evaluate("document.getElementById('runs').parentElement.getBoundingClientRect().right")
+        assert not all_of_it or page.evaluate("document.getElementById('runs').getBoundingClientRect().right") <= room
+        for name in ("Verdict", "SQNR dB"):
+            header = page.locator("#runs th").filter(has_text=name).bounding_box()
+            assert header["x"] + header["width"] <= room, name
+        page.close()
+
+
 def _lightness(page: Any, selector: str, what: str) -> float:
     script = "([s, what]) => getComputedStyle(document.querySelector(s))[what].match(/[0-9.]+/g).map(Number)"
     return sum(page.evaluate(script, [selector, what])[:3]) / 3
@@ -77,18 +90,18 @@ def column(page: Any, table: str, number: int) -> list[str]:
 
 def test_tables_sort_by_number_and_by_name(browser: Any, path: Path) -> None:
     page = open_page(browser, path)
-    header = page.locator("#runs th").nth(5)
+    header = page.locator("#runs th").nth(4)
     header.locator("button").click()
     assert header.get_attribute("aria-sort") == "descending"
 
     def numbers() -> list[float]:
-        return [float(text.replace(",", "")) for text in column(page, "runs", 6) if text != "–"]
+        return [float(text.replace(",", "")) for text in column(page, "runs", 5) if text != "–"]
 
     assert numbers() == sorted(numbers(), reverse=True) and len(numbers()) > 20
-    assert column(page, "runs", 6)[-1] == "–", "what has no number stays behind"
+    assert column(page, "runs", 5)[-1] == "–", "what has no number stays behind"
     header.locator("button").click()
     assert header.get_attribute("aria-sort") == "ascending" and numbers() == sorted(numbers())
-    assert column(page, "runs", 6)[-1] == "–"
+    assert column(page, "runs", 5)[-1] == "–"
     page.locator("#runs th button").nth(0).click()
     assert column(page, "runs", 1) == sorted(column(page, "runs", 1))
     page.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.artifacts.study_plan import CellSpec, StudyPlan
 from trtkit.report import style
 from trtkit.report.figures import accuracy, batches, energy, latency, peak, references, scaling, throughput
-from trtkit.report.findings import findings_of
+from trtkit.report.findings import counts_of, findings_of
 from trtkit.report.machine import peak_table
 from trtkit.report.numbers import percent
 from trtkit.report.published import load
@@ -122,7 +123,7 @@ def test_models_that_failed_are_not_called_absent() -> None:
     seen = view(replace(study, plan=plan, cells=(*study.cells, *broken)))
     shown = words(throughput.draw_throughput(seen)[0])
     assert shown.count("failed") == 1 and "not in the plan" in shown, "FP16 is in no cell"
-    verdicts = {row[-2].text for row in run_table(seen).rows}
+    verdicts = {value.text for row in run_table(seen).rows for value in row}
     assert "failed" in verdicts and not any("failed: failed" in text for text in verdicts)
 
 
@@ -236,3 +237,50 @@ def test_a_processors_share_of_the_peak_is_of_the_highest_rate_measured_beside_a
         assert csv["fraction_of_peak"] == share, "the CSV has the same rule"
         (told,) = [text for name, text, _ in section_of(cell, seen.peaks).facts if name == "of the peak"]
         assert told.startswith(percent(share)) and "highest rate" in told, "and each run's section"
+
+
+def _ladder(reason: str) -> Study:
+    runs = [cell_of(bench_result(batch=batch, spread=0)) for batch in (1, 2, 64)]
+    auto = replace(runs[-1], spec=replace(runs[-1].spec, batch=None), reason=reason)
+    return Study(StudyPlan(("googlenet",), ("fp32",), (1, None), devices=("cuda:0",)), cells=(*runs, auto))
+
+
+def test_the_last_point_tells_what_kept_the_ladder_from_going_on() -> None:
+    study = _ladder("batch 64 is the largest that was to be tried (--sweep-limit)")
+    (drawing,) = batches.draw_batches(view(study))
+    assert "--sweep-limit 64" in words(drawing) and isinstance(drawing, style.Drawing)
+    assert "FP32 ends at 64: batch 64 is the largest that was to be tried (--sweep-limit)." in drawing.caption
+
+
+def test_the_largest_run_of_a_ladder_is_counted_once() -> None:
+    study = _ladder("batch 64 ran")
+    assert counts_of(study) == [(3, "valid")]
+    rows = study.rows()
+    assert [(row["batch"], row["batch_asked"]) for row in rows] == [(1, 1), (2, 2), (64, 64), (64, "auto")]
+    assert run_table(view(study)).rows[-1][2].text == "auto (64)"
+
+
+@pytest.mark.parametrize("model", ["squeezenet1_1", "a_model_of_a_long_name_indeed", "W" * 40])
+def test_titles_and_markers_stay_within_the_figure(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figures: list[Any] = []
+    real = style.render
+
+    def render(figure: Any) -> tuple[str, bytes, bytes]:
+        figures.append(figure)
+        return real(figure)
+
+    monkeypatch.setattr(style, "render", render)
+    study = made_up_study((model,), ("fp32",), (1, 8), devices=("cuda:0",), name="AMD EPYC 9554 64-Core Processor X")
+    found = view(study)
+    for draw in (batches.draw_batches, latency.draw_latency, throughput.draw_throughput):
+        draw(found)
+    assert len(figures) == 3
+    for figure in figures:
+        renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+        box = figure._suptitle.get_window_extent(renderer)
+        assert box.x1 <= figure.bbox.x1, figure._suptitle.get_text()
+        axes = figure.axes[0]
+        if axes.lines:
+            assert max(max(line.get_ydata()) for line in axes.lines) <= 0.95 * axes.get_ylim()[1]

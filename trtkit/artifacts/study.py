@@ -29,6 +29,7 @@ CSV_COLUMNS = (
     "precision",
     "observed",
     "batch",
+    "batch_asked",
     "mode",
     "device",
     "device_name",
@@ -94,6 +95,14 @@ class Study:
         new = {cell.spec.id: cell for cell in cells}
         kept = tuple(new.pop(cell.spec.id, cell) for cell in self.cells)
         return replace(self, cells=(*kept, *new.values()))
+
+    @property
+    def distinct(self) -> tuple[Cell, ...]:
+        """The cells, without those that asked for the largest batch and show a run that another cell shows too."""
+        files = {cell.run.file for cell in self.cells if cell.run is not None and cell.spec.batch is not None}
+        return tuple(
+            cell for cell in self.cells if cell.spec.batch is not None or cell.run is None or cell.run.file not in files
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each cell, of :data:`CSV_COLUMNS`; unknown is ``None``."""
@@ -175,7 +184,8 @@ def _row(cell: Cell, prepared: Prepared | None, share: float | None) -> dict[str
         "model": spec.model,
         "precision": spec.precision,
         "observed": run.subject.observed if run else None,
-        "batch": spec.batch,
+        "batch": run.settings.batch if run and spec.batch is None else spec.batch,
+        "batch_asked": "auto" if spec.batch is None else spec.batch,
         "mode": spec.mode,
         "device": spec.device,
         "device_name": run.device.name if run else None,

@@ -110,7 +110,8 @@ def study(
     """
     from trtkit.backends.registry import check_family
     from trtkit.cli.bench_lists import share_of
-    from trtkit.cli.console import Screen, out
+    from trtkit.cli.console import Screen
+    from trtkit.cli.study_end import ended
     from trtkit.pipeline.study import left_of
     from trtkit.pipeline.study import study as run_study
     from trtkit.pipeline.study_request import StudyRequest, estimate, plan_of
@@ -152,22 +153,7 @@ def study(
         return 0
     with Screen(verbose=verbose) as screen:
         result = run_study(request, screen, announce=_announce)
-    if json:
-        from json import dumps
-
-        document = {"page": str(result.page), "folder": str(result.folder), "seconds": result.seconds}
-        print(dumps({**document, "rows": result.study.rows()}, indent=2))
-        return 0
-    from trtkit.cli.console import facts
-    from trtkit.report.findings import counts_of, findings_of
-    from trtkit.report.published import load
-    from trtkit.report.view import View
-    from trtkit.units import seconds_text
-
-    rows = [("cells", ", ".join(f"{number} {name}" for number, name in counts_of(result.study)))]
-    rows += [("", text) for text, _ in findings_of(View.of(result.study, load()))]
-    out().print(facts(f"{result.page}  in {seconds_text(result.seconds)}", rows))
-    return 0
+    return ended(result, json=json)
 
 
 def _announce(plan: StudyPlan, found: Estimate, *, to_stdout: bool = False) -> None:

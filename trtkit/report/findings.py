@@ -7,14 +7,14 @@ from trtkit.report.figures.latency import PERCENT, within_budget
 from trtkit.report.numbers import decibels, images, milliseconds, percent, times
 from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, named, narrower, unsteady
 
-__all__ = ["counts_of", "findings_of"]
+__all__ = ["counts_of", "findings_of", "reasons_of"]
 
 _MOST = 24
 
 
 def counts_of(study: Study) -> list[tuple[int, str]]:
     """How many cells there are of each kind; kinds without any are left out."""
-    verdicts = [cell.verdict for cell in study.cells]
+    verdicts = [cell.verdict for cell in study.distinct]
     names = {
         "valid": "valid",
         "INVALID": "INVALID",
@@ -23,6 +23,24 @@ def counts_of(study: Study) -> list[tuple[int, str]]:
         "planned": "not run yet",
     }
     return [(verdicts.count(kind), name) for kind, name in names.items() if kind in verdicts]
+
+
+def reasons_of(study: Study) -> list[str]:
+    """Why there are no numbers where there are none: a line for each reason, failures first."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for status in ("failed", "gap"):
+        for cell in study.cells:
+            if cell.status == status:
+                where = f"{cell.spec.model} {cell.spec.precision.upper()}"
+                found.setdefault((status, cell.reason or "no reason is known"), []).append(where)
+    lines = []
+    for (status, reason), places in found.items():
+        names = list(dict.fromkeys(places))
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        cells = f"{len(places)} {'cell' if len(places) == 1 else 'cells'}"
+        what = {"failed": "failed", "gap": "cannot be had here"}[status]
+        lines.append(f"{what}: {', '.join(names[:3])}{more} ({cells}): {' '.join(reason.split())}")
+    return lines
 
 
 def findings_of(view: View) -> list[tuple[str, str]]:
@@ -36,7 +54,7 @@ def findings_of(view: View) -> list[tuple[str, str]]:
 
 def _disturbed(view: View) -> list[tuple[str, str]]:
     """The first thing to know, where there is reason to know it."""
-    measured = [cell for cell in view.study.cells if cell.run is not None]
+    measured = [cell for cell in view.study.distinct if cell.run is not None]
     noted = [cell for cell in measured if unsteady(cell)]
     if not noted:
         return []

@@ -120,6 +120,9 @@ def _place(figure: Figure, renderer: _Both) -> None:
     title = figure._suptitle  # type: ignore[attr-defined]
     if title is not None:
         title.set_y(1 - _PAD / height)
+        wide = title.get_window_extent(renderer).width
+        if wide > width - 2 * _PAD:  # letters that are wider than most: rather small than cut
+            title.set_fontsize(title.get_fontsize() * (width - 2 * _PAD) / wide)
         top += title.get_window_extent(renderer).height + 2 * _PAD
     for legend in figure.legends:
         bottom += legend.get_window_extent(renderer).height + 2 * _PAD

@@ -1,4 +1,4 @@
-"""What lies in the study's folder, as seen from the page: where samples are, which are lost, which files hold the numbers."""
+"""The study's folder as seen from the page: where raw samples are, which are lost, which files hold the numbers."""
 
 from __future__ import annotations
 

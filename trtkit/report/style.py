@@ -73,6 +73,9 @@ _RC: Any = {
     "hatch.linewidth": 0.8,
 }
 _WIDTH_IN = 5.7
+_TITLE = 50
+"""Letters of a title, in bold, that fit on one line of that width."""
+
 _COLOUR = re.compile("|".join(map(re.escape, _VARIABLES)))
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _SIZES = tuple(re.compile(rf'(<svg\b[^>]*?) {size}="[^"]*"') for size in ("width", "height"))
@@ -144,9 +147,17 @@ def axes(title: str, height_in: float) -> tuple[Figure, Axes]:
     """An empty figure of the page's width, 5.7 inches, with its title: the files are shown without the page, too."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
-    figure.suptitle(label(title, 64), x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    lines = _lines(title)
+    figure = Figure(figsize=(_WIDTH_IN, height_in + 0.18 * (len(lines) - 1)))
+    figure.suptitle("\n".join(lines), x=0.008, ha="left", fontsize=10.5, fontweight="bold")
     return figure, figure.add_subplot()
+
+
+def _lines(title: str) -> list[str]:
+    """A title as it fits: what it shows on one line, and of what on another where one does not hold both."""
+    what, _, of = title.partition(": ")
+    one = label(title, 200)
+    return [one] if len(one) <= _TITLE or not of else [f"{label(what, _TITLE - 1)}:", label(of, _TITLE)]
 
 
 def legend(figure: Figure, *of: Axes) -> None:

@@ -14,6 +14,26 @@ from trtkit.units import bytes_text
 __all__ = ["Table", "Value", "accuracy_table", "artifact_table", "published_table", "run_table"]
 
 
+_RUN_COLUMNS = (
+    ("Model", False),
+    ("Precision", False),
+    ("Batch", True),
+    ("Mode", False),
+    ("Device", False),
+    ("images/s", True),
+    ("Verdict", False),
+    ("× FP32", True),
+    ("× TF32", True),
+    ("SQNR dB", True),
+    ("p50 ms", True),
+    ("p99 ms", True),
+    ("% of peak", True),
+    ("images/J", True),
+    ("Notes", False),
+)
+"""What a reader looks for first stands where it is seen without scrolling."""
+
+
 @dataclass(frozen=True)
 class Value:
     """One entry.
@@ -57,32 +77,30 @@ def _number(text: str, sort: float | None, link: str = "", style: str = "number"
 
 
 def run_table(view: View) -> Table:
-    """Every cell of the matrix, in the order of the plan."""
-    columns = (
-        ("Model", False),
-        ("Precision", False),
-        ("Batch", True),
-        ("Mode", False),
-        ("Device", False),
-        ("images/s", True),
-        ("× FP32", True),
-        ("× TF32", True),
-        ("p50 ms", True),
-        ("p99 ms", True),
-        ("% of peak", True),
-        ("images/J", True),
-        ("SQNR dB", True),
-        ("Verdict", False),
-        ("Notes", False),
-    )
-    rows = tuple(_run_row(view, cell) for cell in view.study.cells)
-    return Table(
-        "runs",
-        f"Every cell of the study; each throughput leads to its run. % of peak: {PEAK_RULE}.",
-        columns,
-        rows,
-        len(rows) > 12,
-    )
+    """Every cell of the matrix, in the order of the plan; what is alike in all of them stands in the caption."""
+    rows = [_run_row(view, cell) for cell in view.study.cells]
+    columns = list(_RUN_COLUMNS)
+    alike = []
+    for name in ("Mode", "Device"):
+        at = [column for column, _ in columns].index(name)
+        texts = {row[at].text for row in rows}
+        if len(texts) == 1:
+            alike.append(f"{name.lower()} {texts.pop()}")
+            rows, columns = _without(rows, columns, at)
+    for name in ("× TF32", "SQNR dB", "% of peak", "images/J"):
+        at = [column for column, _ in columns].index(name)
+        if all(row[at].text == "–" for row in rows):
+            rows, columns = _without(rows, columns, at)
+    caption = "Every cell of the study; each throughput leads to its run."
+    caption += f" All of them: {', '.join(alike)}." if alike else ""
+    caption += f" % of peak: {PEAK_RULE}." if any(name == "% of peak" for name, _ in columns) else ""
+    return Table("runs", caption, tuple(columns), tuple(rows), len(rows) > 12)
+
+
+def _without(
+    rows: list[tuple[Value, ...]], columns: list[tuple[str, bool]], at: int
+) -> tuple[list[tuple[Value, ...]], list[tuple[str, bool]]]:
+    return [(*row[:at], *row[at + 1 :]) for row in rows], [*columns[:at], *columns[at + 1 :]]
 
 
 def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
@@ -103,25 +121,32 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
         verdict = Value(why_missing(cell), None, anchor(cell), "muted")
     p50, p99 = (run.latency_ms(50), run.latency_ms(99)) if run else (None, None)
     peak, energy = view.share_of_peak(cell), run.images_per_joule if run else None
+    found = accuracy.sqnr_db if accuracy else None
+    noise = "equal" if accuracy and accuracy.exact else "–" if found is None else f"{found:.1f}"
     return (
         Value(spec.model),
         Value(named(cell), _order(view, spec.precision)),
-        _number("auto" if spec.batch is None else f"{spec.batch:,}", spec.batch),
+        _number(_batch(cell), run.settings.batch if run else spec.batch),
         Value(spec.mode),
         Value(spec.device),
         rate,
+        verdict,
         _number("1×" if spec.precision == "fp32" and cell.valid else times(over32), over32),
         _number("1×" if spec.precision == "tf32" and cell.valid else times(over_tf32), over_tf32),
+        _number(noise, found),
         _number(milliseconds(p50), p50),
         _number(milliseconds(p99), p99),
         _number(percent(peak), peak),
         _number(significant(energy), energy),
-        _number("equal" if accuracy and accuracy.exact else f"{accuracy.sqnr_db:.1f}", accuracy.sqnr_db)
-        if accuracy and (accuracy.exact or accuracy.sqnr_db is not None)
-        else _number("–", None),
-        verdict,
         Value(", ".join(note.id for note in run.verdict.notes) if run and run.verdict.notes else "–"),
     )
+
+
+def _batch(cell: Cell) -> str:
+    """``32``; of a ladder what it found, too: ``auto (64)``."""
+    if cell.spec.batch is not None:
+        return f"{cell.spec.batch:,}"
+    return f"auto ({cell.run.settings.batch:,})" if cell.run is not None else "auto"
 
 
 def _order(view: View, precision: str) -> float:

@@ -129,6 +129,15 @@ class View:
         last = max((cell.spec.batch or 0 for cell in cells if cell.images_per_s is not None), default=0)
         return next((cell for cell in cells if cell.status == "failed" and (cell.spec.batch or 0) > last), None)
 
+    def ladder(self, model: str, precision: str, device: str) -> Cell | None:
+        """The cell that asked for the largest batch, in the mode that figures show, if it found one."""
+        asked = (model, precision, device, self.mode, 1)
+        for cell in self.study.cells:
+            spec = cell.spec
+            if spec.batch is None and (spec.model, spec.precision, spec.device, spec.mode, spec.count) == asked:
+                return cell if cell.status == "done" else None
+        return None
+
     def common_batch(self, model: str, device: str) -> int | None:
         """The largest batch size that as many precisions as possible were validly measured at; ``None`` without any."""
         counts: dict[int, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from trtkit.report.figures.throughput import why_missing
 from trtkit.report.view import View, anchor, named, ran_in
 
 __all__ = ["draw_batches", "draw_dots", "draw_line"]
+
+_BECAUSE = re.compile(r"largest that was to be tried \(([^()]+)\)$")
 
 
 def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
@@ -28,6 +31,7 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
         heading = f"{title}: {style.label(model, 28)}, {style.label(name, 30)}"
         figure, axes = style.axes(heading, 3.9)
         ends: dict[tuple[int, str], list[str]] = {}
+        limits: dict[tuple[int, str], list[Cell]] = {}  # of ladders that nothing stopped but what was to be tried
         rough = False  # whether the edge may lie between the last that ran and the first that failed
         batches = {cell.spec.batch or 1 for line in lines.values() for cell in line}
         for precision, line in lines.items():
@@ -41,6 +45,17 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
                 alike = ends.setdefault((line[-1].spec.batch or 1, stop.reason or "unknown"), [])
                 _end(axes, precision, line[-1], stop)
                 alike.append(_label(precision, line))
+            elif (ladder := view.ladder(model, precision, device)) is not None and ladder.reason:
+                found = ladder.run.settings.batch if ladder.run is not None else line[-1].spec.batch
+                at = next((cell for cell in line if cell.spec.batch == found), line[-1])
+                top = at.spec.batch or 1
+                ends.setdefault((top, ladder.reason), []).append(_label(precision, line))
+                limits.setdefault((top, _limit(ladder.reason, top)), []).append(at)
+        for (top, why), cells in limits.items():
+            rate = max(cell.images_per_s or 0.0 for cell in cells)
+            axes.annotate(why, (top, rate), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8).set_url(
+                anchor(cells[0])
+            )
         axes.set_xscale("log", base=2)
         ticks = sorted(batches)
         steps = [math.log2(high / low) for low, high in itertools.pairwise(ticks)]
@@ -50,18 +65,18 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
         axes.set_xlim(min(ticks) / 1.25, max(ticks) * 1.6)
         _axis(axes, "batch size (images, log scale)", "images/s")
         style.legend(figure, axes)
-        limits = " ".join(
+        told = " ".join(
             f"{_and(names)} {'ends' if len(names) == 1 else 'end'} at {batch:,}: {reason.rstrip('.')}."
             for (batch, reason), names in ends.items()
         )
         if rough and view.study.plan.sweep_within:
-            limits += f" The largest batch was looked for within {100 * view.study.plan.sweep_within:g} %."
+            told += f" The largest batch was looked for within {100 * view.study.plan.sweep_within:g} %."
         drawn.append(
             style.Drawing.of(
                 figure,
                 f"batch-{number + 1}",
                 heading,
-                f"Mode {view.mode}, one device. {limits or 'No attempt failed: larger batch sizes were not tried.'}",
+                f"Mode {view.mode}, one device. {told or 'No attempt failed: larger batch sizes were not tried.'}",
             )
         )
     why = "It needs two batch sizes or more: give for example --batch 1,8,32 or --batch 1,8,auto."
@@ -114,6 +129,12 @@ def _label(precision: str, line: Sequence[Cell]) -> str:
     return next((named(cell) for cell in line if ran_in(cell)), precision.upper())
 
 
+def _limit(reason: str, top: int) -> str:
+    """What kept a ladder from a larger batch, in a word or two: ``--sweep-limit 64``."""
+    because = _BECAUSE.search(reason)
+    return f"{because[1]} {top:,}" if because else "not tried further"
+
+
 def _and(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
@@ -134,7 +155,7 @@ def _end(axes: Axes, precision: str, last: Cell, stop: Cell) -> None:
 
 
 def _axis(axes: Axes, x: str, y: str) -> None:
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.1)  # the highest marker, and what is said above it, stand clear of the edge
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(True, linewidth=0.6)
