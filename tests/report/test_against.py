@@ -71,7 +71,7 @@ def test_the_figure_and_the_table_show_both_and_lead_to_the_source() -> None:
     words = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", figure.svg))
     assert "&lt;b&gt;other&lt;/b&gt; · onnxruntime 1.31.1, batch 64" in words
     assert "Imaginary GPU · tensorrt-rtx 1.6.1.120, batch 64" in words and "6,400" in words and "3,200" in words
-    assert "#against-1" in figure.svg and "Dotted" in figure.caption
+    assert "#against-1" in figure.svg and "Dotted" in figure.caption and "ratios are of medians" in figure.caption
     page = drawn.html
     assert 'id="against-1"' in page and "&lt;i&gt;Two&lt;/i&gt;" in page and "<code>trtkit study</code>" in page
     assert "<b>other" not in page and "<i>Two" not in page

@@ -47,7 +47,10 @@ def draw_references(view: View) -> list[style.Drawing | style.Empty]:
         if published:
             caption += f"Hollow: published in {cited}, with another tool, and never mixed with measurements. "
         if beside:
-            caption += "Dotted: like runs of other studies, which the table names. "
+            caption += (
+                "Dotted: like runs of other studies, which the table names. Bars are throughputs, means of a run; the "
+                "table's ratios are of medians. "
+            )
         caption = f"{caption.rstrip()}{dagger([*measured, *beside])}"
         drawn.append(
             style.Drawing.of(
