@@ -93,3 +93,13 @@ def test_lost_samples_are_named_and_not_linked(tmp_path: Path, damage: str) -> N
     text = page.read_text(encoding="utf-8")
     assert f"{study.cells[1].run.file} is {damage}" in text and study.cells[1].run.file not in _links(page)
     assert f"its file of raw samples is {damage}: run trtkit study again" in text and f"samples {damage}" in text
+
+
+def test_a_damaged_file_among_loose_benchmarks_is_named(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.bench.json", bench_result().to_json())
+    (tmp_path / "cut.bench.json").write_text("{")
+    page = report(tmp_path).page.read_text(encoding="utf-8")
+    assert "cut.bench.json</td>" in page and "file damaged" in page
+    (tmp_path / "a.bench.json").unlink()
+    with pytest.raises(PlanError, match="that can be read"):
+        report(tmp_path)

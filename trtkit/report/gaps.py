@@ -12,12 +12,13 @@ from trtkit.report.view import View, anchor
 __all__ = ["gap_table"]
 
 
-def gap_table(view: View, lost: Mapping[str, str] | None = None) -> Table:
+def gap_table(view: View, lost: Mapping[str, str] | None = None, unread: Sequence[str] = ()) -> Table:
     """What has no number, and why: one row for each model, precision and reason.
 
     Args:
         view: the study.
         lost: file of raw samples → what became of it.
+        unread: files that no run could be read from.
     """
     found: dict[tuple[str, str, str, str], list[Cell]] = {}
     for cell in view.study.cells:
@@ -39,6 +40,8 @@ def gap_table(view: View, lost: Mapping[str, str] | None = None) -> Table:
         )
         for (model, precision, status, reason), cells in found.items()
     )
+    why = "The file cannot be read: it was changed or cut short. Measure it again."
+    rows += tuple((Value("–"), Value("–"), Value(name), Value("file damaged"), Value(why)) for name in unread)
     columns = tuple((name, False) for name in ("Model", "Precision", "Where", "What", "Why"))
     return Table("gaps", "What has no number or has lost its samples, and why.", columns, rows)
 

@@ -103,17 +103,21 @@ def render(study: Study, against: Sequence[Other] = (), saved: Saved | None = No
 
 
 def write_report(
-    study: Study, folder: Path, against: Sequence[Other] = (), source: Path | None = None
+    study: Study,
+    folder: Path,
+    against: Sequence[Other] = (),
+    source: Path | None = None,
+    unread: Sequence[str] = (),
 ) -> tuple[Path, Rendered]:
     """Write report.html and the figures as PNG and SVG into a folder; returns the page and all that is on it.
 
     Figures of an earlier report that are drawn no more are removed. ``source`` is the study's own folder, where it is
-    another one: links to raw samples lead there.
+    another one: links to raw samples lead there. ``unread`` names files of it that no run could be read from.
 
     Raises:
         UsageError: the folder cannot be written.
     """
-    rendered = render(study, against, Saved.of(study, source or folder, folder))
+    rendered = render(study, against, Saved.of(study, source or folder, folder, tuple(unread)))
     written = set()
     for drawing in rendered.drawings:
         for ending, data in drawing.files.items():
@@ -151,7 +155,7 @@ def _groups(view: View) -> list[Group]:
 
 def _page(view: View, groups: list[Group], saved: Saved) -> dict[str, Any]:
     study = view.study
-    gaps, published, artifacts = gap_table(view, saved.lost), published_table(view), artifact_table(view)
+    gaps, published, artifacts = gap_table(view, saved.lost, saved.unread), published_table(view), artifact_table(view)
     used = [source for source in view.reference.sources if published.rows]
     devices = ", ".join(name for _, name in view.devices) or ", ".join(study.plan.devices)
     return {

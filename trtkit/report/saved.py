@@ -23,14 +23,16 @@ class Saved:
         prefix: path from the page's folder to the study's, with a slash at its end; empty where they are the same.
         numbers: those of results.json and results.csv that are there.
         lost: file of raw samples → what became of it: ``missing`` or ``damaged``.
+        unread: files that hold no readable run, so that nothing else is known of it.
     """
 
     prefix: str = ""
     numbers: tuple[str, ...] = ()
     lost: dict[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, study: Study, source: Path, folder: Path) -> Saved:
+    def of(cls, study: Study, source: Path, folder: Path, unread: tuple[str, ...] = ()) -> Saved:
         """Look at a study's folder ``source`` for a page that is written into ``folder``."""
         way = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
         files = dict.fromkeys(file for cell in study.cells if (file := file_of(cell)))
@@ -39,6 +41,7 @@ class Saved:
             "" if way == "." else f"{way}/",
             tuple(name for name in _NUMBERS if (source / name).is_file()),
             {file: state for file, state in found.items() if state is not None},
+            unread,
         )
 
 

@@ -63,14 +63,15 @@ def report(
     if latency_budget_ms is not None and latency_budget_ms <= 0:
         raise UsageError("A latency budget is a time above 0 ms.", hint="Give milliseconds, such as 5.")
     others = beside(folder, against)
-    study = _load(folder)
+    unread: list[str] = []
+    study = _load(folder, unread)
     if latency_budget_ms is not None:
         study = replace(study, plan=replace(study.plan, latency_budget_ms=latency_budget_ms))
     if title is not None:
         study = replace(study, title=title)
     from trtkit.report.page import write_report  # matplotlib takes a second to load, and refusals need none of it
 
-    page, rendered = write_report(study, output or folder, others, folder)
+    page, rendered = write_report(study, output or folder, others, folder, unread)
     return ReportResult(
         page,
         tuple(drawing.id for drawing in rendered.drawings),
@@ -100,14 +101,18 @@ def beside(folder: Path, against: Sequence[Path]) -> tuple[Other, ...]:
     return tuple(found)
 
 
-def _load(folder: Path) -> Study:
-    return Study.read(folder) if (folder / RESULTS).exists() else gather(folder)
+def _load(folder: Path, unread: list[str] | None = None) -> Study:
+    return Study.read(folder) if (folder / RESULTS).exists() else gather(folder, unread)
 
 
-def gather(folder: Path) -> Study:
+def gather(folder: Path, unread: list[str] | None = None) -> Study:
     """A study made of the benchmarks in a folder and the folders below it.
 
     Of several runs of one cell the newest counts.
+
+    Args:
+        folder: where to look.
+        unread: takes the names of files that cannot be read; ``None`` to refuse them.
 
     Raises:
         PlanError: there is none, or one cannot be read.
@@ -116,15 +121,23 @@ def gather(folder: Path) -> Study:
         raise PlanError(f"{folder} is not a folder.", hint="Give a study's folder, or one of ….bench.json files.")
     cells: dict[str, Cell] = {}
     for path in sorted(folder.rglob("*.bench.json")):
-        record = RunRecord.of(BenchResult.from_json(read_json(path)), path.relative_to(folder).as_posix())
+        name = path.relative_to(folder).as_posix()
+        try:
+            record = RunRecord.of(BenchResult.from_json(read_json(path)), name)
+        except PlanError:
+            if unread is None:
+                raise
+            unread.append(name)
+            continue
         subject, settings = record.subject, record.settings
         spec = CellSpec(subject.model, subject.precision, settings.batch, settings.mode, record.device.device)
         older = cells.get(spec.id)
         if older is None or older.run is None or older.run.created <= record.created:
             cells[spec.id] = Cell(spec, "done", run=record)
     if not cells:
+        whole = " that can be read" if unread else ""
         raise PlanError(
-            f"{folder} holds neither {RESULTS} nor a ….bench.json file.",
+            f"{folder} holds neither {RESULTS} nor a ….bench.json file{whole}.",
             hint="Run trtkit study -o there, or trtkit bench -o there.",
         )
     specs = [cell.spec for cell in cells.values()]
