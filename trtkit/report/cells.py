@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trtkit.artifacts.study_cell import Cell
 
-__all__ = ["anchor", "named", "ran_in", "unsteady"]
+__all__ = ["anchor", "batch_of", "named", "ran_in", "unsteady"]
 
 _UNSTEADY = ("shared-cpu", "clock-moved", "power-capped", "unstable", "few-samples", "not-confident", "warm-up-cut")
 
@@ -25,6 +25,13 @@ def named(cell: Cell) -> str:
     """The precision of a cell as it is read: ``INT8``, or ``INT8 (ran in FP32)``."""
     other = ran_in(cell)
     return f"{cell.spec.precision.upper()} (ran in {other})" if other else cell.spec.precision.upper()
+
+
+def batch_of(cell: Cell) -> str:
+    """``32``; of a ladder what it found, too: ``auto (64)``."""
+    if cell.spec.batch is not None:
+        return f"{cell.spec.batch:,}"
+    return f"auto ({cell.run.settings.batch:,})" if cell.run is not None else "auto"
 
 
 def anchor(cell: Cell) -> str:

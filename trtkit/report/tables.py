@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trtkit.artifacts.study_cell import Cell, Prepared
 from trtkit.artifacts.study_peaks import PEAK_RULE
+from trtkit.report.cells import batch_of
 from trtkit.report.figures.throughput import why_missing
 from trtkit.report.numbers import decibels, images, milliseconds, percent, significant, times
 from trtkit.report.view import View, anchor, named, narrower
@@ -126,7 +127,7 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
     return (
         Value(spec.model),
         Value(named(cell), _order(view, spec.precision)),
-        _number(_batch(cell), run.settings.batch if run else spec.batch),
+        _number(batch_of(cell), run.settings.batch if run else spec.batch),
         Value(spec.mode),
         Value(spec.device),
         rate,
@@ -140,13 +141,6 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
         _number(significant(energy), energy),
         Value(", ".join(note.id for note in run.verdict.notes) if run and run.verdict.notes else "–"),
     )
-
-
-def _batch(cell: Cell) -> str:
-    """``32``; of a ladder what it found, too: ``auto (64)``."""
-    if cell.spec.batch is not None:
-        return f"{cell.spec.batch:,}"
-    return f"auto ({cell.run.settings.batch:,})" if cell.run is not None else "auto"
 
 
 def _order(view: View, precision: str) -> float:
