@@ -167,7 +167,8 @@ def _differences(found: Study, plan: StudyPlan) -> Iterator[tuple[str, str, str]
     if before.family != plan.family:
         yield "family", before.family, plan.family
     if before.quick != plan.quick:
-        yield "form", *("quick (--quick)" if quick else "full (no --quick)" for quick in (before.quick, plan.quick))
+        old, new = ("quick (--quick)" if quick else "full (no --quick)" for quick in (before.quick, plan.quick))
+        yield "form", old, new
     if before.seed != plan.seed:
         yield "seed", str(before.seed), str(plan.seed)
     sources = _sources(found)
