@@ -9,8 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import onnx
 import pytest
 
+from tests.contract.test_families import conv_net
 from tests.ranks.test_meeting import together
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.plan import PlanManifest
@@ -202,3 +204,22 @@ def test_usable_processors_are_this_processs_own() -> None:
 
     assert _usable() == os.sched_getaffinity(0)
     assert replace(place(0, 1), hosts=("a",)).hosts == ("a",)
+
+
+def test_ranks_measure_one_model(tmp_path: Path) -> None:
+    def of(text: str, seed: int = 0) -> dict[str, Any]:
+        return terms(ScalingRequest(BenchmarkRequest(SourceRequest(text, seed=seed), batches=(8,))))
+
+    for name in ("a", "same", "b"):
+        model = conv_net()
+        model.producer_name = "other" if name == "b" else "one"
+        onnx.save(model, tmp_path / f"{name}.onnx")
+    refuse_differences([of(str(tmp_path / "a.onnx")), of(str(tmp_path / "same.onnx"))], ["a", "b"])
+    refuse_differences([of("one.plan"), of("two.plan")], ["a", "b"])
+    for one, other in (
+        (of("alexnet"), of("googlenet")),
+        (of("alexnet"), of("alexnet", seed=5)),
+        (of(str(tmp_path / "a.onnx")), of(str(tmp_path / "b.onnx"))),
+    ):
+        with pytest.raises(UsageError, match=r"Rank 1 on b was started with the model .*, and rank 0 with "):
+            refuse_differences([one, other], ["a", "b"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from trtkit.errors import RunError, UsageError
-from trtkit.ranks import Alone, Lost, Meeting, Place, join
+from trtkit.ranks import Alone, Lost, Meeting, Place, join, tcp
 from trtkit.ranks.tcp import TcpLink
 
 
@@ -234,3 +235,58 @@ def test_rank_0_learns_who_does_not_answer_any_more() -> None:
     found = together(3, job)
     assert found[0] == (({2: None}, {1}), False)
     assert found[1][1], "nobody answers a farewell that was never sent"
+
+
+def test_a_large_value_takes_longer_than_the_patience_and_nobody_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "_SEND_S", 1.0)
+    real = socket.socket.send
+
+    def slowly(self: socket.socket, data: Any, *flags: int) -> int:
+        if len(data) > 2**16:
+            time.sleep(0.06)  # 60 pieces: longer than the patience, and than the time for one of them
+        return real(self, data, *flags)
+
+    monkeypatch.setattr(tcp.socket, "socket", type("Slow", (socket.socket,), {"send": slowly}))
+    size = 30 << 20
+
+    def job(meeting: Meeting) -> int:
+        found = meeting.exchange("x" * size if meeting.rank else "", timeout_s=25, to_all=False)
+        return len(found[1]) if meeting.rank == 0 else 0
+
+    assert together(2, job, patience_s=1.0)[0] == size
+
+
+def test_lines_of_any_length_come_out_whole() -> None:
+    connection = tcp._Connection(None)  # type: ignore[arg-type]
+    sent = [b"a" * 10, b"", b"b" * 300_000, b"c"]
+    stream = b"".join(line + b"\n" for line in sent) + b"rest"
+    found = [line for start in range(0, len(stream), 7001) for line in connection.lines(stream[start : start + 7001])]
+    assert found == sent and connection.pending == b"rest"
+    started = time.monotonic()
+    for _ in range(4000):
+        assert connection.lines(b"x" * 2**14) == []
+    assert connection.lines(b"\n")[0] == b"rest" + b"x" * (4000 * 2**14)
+    assert time.monotonic() - started < 5, "64 MB, each byte once"
+
+
+def test_a_rank_that_was_started_again_belongs_to_the_run_and_nonsense_does_no_harm() -> None:
+    address = ("127.0.0.1", free_port())
+    made: list[TcpLink] = []
+    listener = threading.Thread(target=lambda: made.append(TcpLink(Place(0, 3, address=address), patience_s=20)))
+    listener.start()
+    time.sleep(0.3)
+    for nonsense in (b"[" * 3000 + b"\n", b"x" * 5000 + b"\n", b'{"rank": 9}\n{"rank": 1, "size": 3, "token": ""}\n'):
+        with socket.create_connection(address) as stranger:
+            stranger.sendall(nonsense)
+            with contextlib.suppress(ConnectionError):
+                assert stranger.recv(100) == b""
+    first = TcpLink(Place(1, 3, address=address))
+    first.close()
+    time.sleep(0.3)
+    again, other = TcpLink(Place(1, 3, address=address)), TcpLink(Place(2, 3, address=address))
+    listener.join(timeout=10)
+    assert made[0].closed() == {}
+    made[0].send(1, {"kind": "hello"})
+    assert again.receive(5) == (0, {"kind": "hello"})
+    for link in (again, other, made[0]):
+        link.close()

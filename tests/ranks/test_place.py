@@ -47,8 +47,24 @@ HOST = socket.gethostname()
             },
             Place(1, 2, 1, 2, "torchrun", HOST, ("a", 29501)),
         ),
+        # One agent of torchrun a node, started by srun: the agent's processes are the ranks.
+        (
+            {
+                "SLURM_STEP_ID": "0",
+                "SLURM_PROCID": "0",
+                "SLURM_STEP_NUM_TASKS": "1",
+                "TORCHELASTIC_RUN_ID": "7",
+                "RANK": "1",
+                "WORLD_SIZE": "2",
+                "LOCAL_RANK": "1",
+                "LOCAL_WORLD_SIZE": "2",
+                "MASTER_ADDR": "a",
+                "MASTER_PORT": "29500",
+            },
+            Place(1, 2, 1, 2, "torchrun", HOST, ("a", 29501)),
+        ),
     ],
-    ids=["alone", "openmpi", "pmi", "srun", "sbatch", "torchrun"],
+    ids=["alone", "openmpi", "pmi", "srun", "sbatch", "torchrun", "torchrun in srun"],
 )
 def test_the_place_is_read_from_each_launchers_variables(env: dict[str, str], place: Place) -> None:
     assert find(env=env) == place
@@ -78,3 +94,9 @@ def test_what_is_no_place_is_refused(rendezvous: str | None, env: dict[str, str]
     with pytest.raises(UsageError, match=said) as caught:
         find(rendezvous, env=env)
     assert caught.value.hint
+
+
+def test_torchruns_port_leaves_room_for_the_next() -> None:
+    env = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "65535"}
+    with pytest.raises(UsageError, match="a port below 65535"):
+        find(env=env)

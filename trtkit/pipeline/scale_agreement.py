@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import model_defs
 import trtkit
 from trtkit.errors import RunError, TrtkitError, UsageError, from_wire
 from trtkit.ranks import Lost
 
 if TYPE_CHECKING:
     from trtkit.pipeline.scaling import ScalingRequest
+    from trtkit.stages.export import SourceRequest
 
 __all__ = ["first_failure", "on_the_wire", "rank_lost", "refuse_differences", "terms", "where"]
 
@@ -23,6 +26,9 @@ def terms(request: ScalingRequest) -> dict[str, Any]:
     bench = request.bench
     return {
         "trtkit": trtkit.__version__,
+        "the model": _model(bench.source),
+        "--rewrite": bench.rewrite,
+        "--data": bench.data.name if bench.data is not None else None,
         "--family": bench.family,
         "--precision": list(bench.precisions),
         "--batch": "auto" if bench.ladder else list(bench.batches),
@@ -35,6 +41,13 @@ def terms(request: ScalingRequest) -> dict[str, Any]:
     }
 
 
+def _model(source: SourceRequest) -> str | None:
+    """What decides the model, wherever its file lies; ``None`` for a plan, of which each kind of GPU has its own."""
+    if source.text in model_defs.names() or (source.text.endswith(".onnx") and Path(source.text).is_file()):
+        return ", ".join(f"{name} {str(value)[:12]}" for name, value in source.identity().items())
+    return None
+
+
 def refuse_differences(said: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> None:
     """Every rank calls it with what all ranks said.
 
@@ -42,7 +55,7 @@ def refuse_differences(said: Sequence[Mapping[str, Any]], hosts: Sequence[str]) 
         UsageError: the same on every rank, naming the first that differs from rank 0 and in what.
     """
     for rank, own in enumerate(said):
-        for name in said[0].keys() | own.keys():
+        for name in dict.fromkeys((*said[0], *own)):
             if own.get(name) != said[0].get(name):
                 raise UsageError(
                     f"Rank {rank} on {hosts[rank]} was started with {name} {_text(own.get(name))}, and rank 0 with "

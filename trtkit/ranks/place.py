@@ -59,9 +59,10 @@ def find(rendezvous: str | None = None, env: Mapping[str, str] | None = None) ->
     if rendezvous is not None:
         return _with_rendezvous(place, rendezvous)
     if place.launcher == "torchrun":
-        if "MASTER_ADDR" not in env or not env.get("MASTER_PORT", "").isdigit():
+        port = env.get("MASTER_PORT", "")
+        if "MASTER_ADDR" not in env or not (port.isascii() and port.isdigit() and 0 < int(port) < 65535):
             raise UsageError(
-                "RANK and WORLD_SIZE are set, but not MASTER_ADDR and MASTER_PORT.",
+                "RANK and WORLD_SIZE are set, but not MASTER_ADDR and MASTER_PORT (a port below 65535).",
                 hint="Start with torchrun, or give --rendezvous HOST:PORT.",
             )
         # torchrun's own agent listens on MASTER_PORT; the next one is taken for the benchmark's messages.
@@ -71,6 +72,8 @@ def find(rendezvous: str | None = None, env: Mapping[str, str] | None = None) ->
 
 def _from_launcher(env: Mapping[str, str]) -> Place:
     host = socket.gethostname()
+    if all(name in env for name in ("TORCHELASTIC_RUN_ID", *_TORCHRUN[:2])):
+        return _place(env, _TORCHRUN, "torchrun", host)  # inside a step of srun or mpirun, which started its agent
     for names in _MPI:
         if names[0] in env and names[1] in env:
             return _place(env, names, "mpirun", host)

@@ -22,6 +22,8 @@ from trtkit.units import seconds_text
 
 __all__ = ["TcpLink"]
 
+_SEND_S = 10.0  # a stopped rank reads no more, and its buffer fills
+_PIECE = 2**20
 _HELLO_LIMIT = 4096
 _LINE_LIMIT = 2**30
 
@@ -35,10 +37,14 @@ class _Connection:
         self.pending = bytearray()
 
     def lines(self, data: bytes) -> list[bytes]:
-        self.pending += data
-        *whole, rest = self.pending.split(b"\n")
-        self.pending = bytearray(rest)
-        return [bytes(line) for line in whole]
+        """The lines that end in ``data``; what was read before is looked at once, however long a line is."""
+        first, *more = data.split(b"\n")
+        self.pending += first
+        if not more:
+            return []
+        whole = [bytes(self.pending), *more[:-1]]
+        self.pending = bytearray(more[-1])
+        return whole
 
 
 class TcpLink:
@@ -76,8 +82,10 @@ class TcpLink:
         connection = self._ranks.get(to)
         if connection is not None:
             try:
-                connection.socket.settimeout(10)  # a stopped rank reads no more, and its buffer fills
-                connection.socket.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+                connection.socket.settimeout(_SEND_S)
+                left = memoryview(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+                while left:  # piece by piece: the time is for each, so that a long message may take longer
+                    left = left[connection.socket.send(left[:_PIECE]) :]
             except OSError as error:
                 self._drop(connection, f"its connection broke ({error})")
 
@@ -118,7 +126,12 @@ class TcpLink:
         if not data:
             self._drop(connection, "it closed its connection")
             return
-        for line in connection.lines(data):
+        lines = connection.lines(data)
+        if not lines and connection.rank is not None:
+            self._received.append((connection.rank, {"kind": "beat"}))  # the middle of a long message: it is there
+        for line in lines:
+            if connection.socket.fileno() < 0:
+                return  # dropped by the line before
             if connection.rank is None:
                 self._greet(connection, line)
             else:
@@ -136,10 +149,13 @@ class TcpLink:
 
     def _greet(self, connection: _Connection, line: bytes) -> None:
         """Take a newcomer in if it belongs to this run, and tell it so."""
+        if len(line) > _HELLO_LIMIT:
+            self._drop(connection, "")
+            return
         try:
             hello = json.loads(line)
             rank, size, token = int(hello["rank"]), int(hello["size"]), hello["token"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self._drop(connection, "")
             return
         problem = None
@@ -156,6 +172,7 @@ class TcpLink:
             return
         connection.rank = rank
         self._ranks[rank] = connection
+        self._closed.pop(rank, None)  # it was started again
 
     def _drop(self, connection: _Connection, why: str) -> None:
         with contextlib.suppress(KeyError, ValueError):
