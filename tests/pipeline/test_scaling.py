@@ -197,6 +197,27 @@ def test_a_worker_that_is_killed_in_the_window_ends_it_and_the_rest_is_kept(plan
     assert children() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the state of a process from /proc")
+@pytest.mark.parametrize("when", ["Loading", "Measuring together"])
+def test_a_worker_that_is_stopped_is_given_up_in_seconds(when: str, plan: Path, tmp_path: Path) -> None:
+    def stop() -> None:
+        os.kill(max(children()), signal.SIGSTOP)
+
+    class Stopping(Notes):
+        def stage(self, title: str) -> None:
+            super().stage(title)
+            if title.startswith(when):
+                threading.Timer(0.05, stop).start()
+
+    started = time.monotonic()
+    with pytest.raises(RunError, match=r"was stopped \(SIGSTOP\) while"):
+        scale(
+            asked(plan, tmp_path, "cpu*2", alone=False, settings={"duration_s": 20.0, "max_duration_s": 21.0}),
+            Stopping(),
+        )
+    assert time.monotonic() - started < 14 and children() == []
+
+
 def ranks(size: int, plan: Path, folder: Path, devices: str, **changes: Any) -> list[Any]:
     """The same request on every rank of a meeting; each rank's results, or its error."""
 

@@ -22,6 +22,9 @@ from trtkit.worker import Inbox, Log, Message, Progress, Worker, WorkerCrashErro
 __all__ = ["Crew", "Member"]
 
 _GRACE_S = 5.0
+_SUSPENDED_S = 4.0  # a worker that somebody stopped is given up after this
+_LOOK_S = 0.5
+_ROW_S = 5e-5  # to save one iteration
 _HURRY_S = 0.35  # a launcher that says SIGTERM says SIGKILL a second later
 _ELSEWHERE = "because of the failure elsewhere"
 
@@ -115,7 +118,8 @@ class Crew:
             member.worker.send(order)
             member.measured.pop(phase, None)
         iteration = max((float(member.ready["iteration_s"]) for member in members if member.ready), default=0.0)
-        left = end - time.monotonic() + 10 * iteration + _GRACE_S
+        shortest = min((float(member.ready["iteration_s"]) for member in members if member.ready), default=1.0)
+        left = end - time.monotonic() + 10 * iteration + _GRACE_S + _ROW_S * seconds / max(shortest, 1e-6)
         doing = f"measuring ({phase})"
         try:
             self._wait(members, left, doing, lambda member: phase in member.measured, window=(phase, order))
@@ -162,6 +166,7 @@ class Crew:
     ) -> None:
         by_worker = {member.worker: member for member in self.members}
         until, stopped = time.monotonic() + timeout_s, False
+        looked, awake = 0.0, dict.fromkeys(by_worker, time.monotonic())
         while any(not done(member) and member.problem is None for member in members):
             now = time.monotonic()
             if self._meeting.trouble is not None and not stopped:
@@ -176,6 +181,12 @@ class Crew:
                     if not done(member) and member.problem is None:
                         self._out(member, self._why_late(member, doing, timeout_s, stopped))
                 return
+            if now - looked > _LOOK_S:
+                looked = now
+                awake |= {member.worker: now for member in members if not member.worker.suspended}
+                for member in members:
+                    if not done(member) and member.problem is None and now - awake[member.worker] > _SUSPENDED_S:
+                        self._out(member, f"was stopped (SIGSTOP) while {doing}")
             with contextlib.suppress(queue.Empty):
                 sender, event = self._inbox.get(timeout=min(0.1, until - now + 0.01))
                 self._take(by_worker[sender], event, window)

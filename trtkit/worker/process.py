@@ -82,6 +82,17 @@ class Worker:
         """Whether it has answered or died."""
         return self._ended.is_set()
 
+    @property
+    def suspended(self) -> bool:
+        """Whether somebody has stopped it (SIGSTOP); ``False`` where the system does not tell."""
+        with contextlib.suppress(OSError, IndexError):
+            # 1234 (a name that may hold anything) T …
+            return Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in (
+                "T",
+                "t",
+            )
+        return False
+
     def send(self, message: Mapping[str, Any]) -> None:
         """Tell the job something (it reads it by ``report.receive()``); nothing happens if the worker is gone."""
         assert self._process.stdin is not None
