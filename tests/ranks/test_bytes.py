@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ class Ready:
         return {}
 
 
-def scaled(alone: bool) -> Callable[[Meeting], Any]:
+def scaled(alone: bool, stage: Callable[[str], None] = lambda title: None) -> Callable[[Meeting], Any]:
     settings = BenchSettings("compute", 1, duration_s=0.0, max_duration_s=0.0)
     subject = Subject("net", "", "net.plan", "", "null", "1", "fp32")
 
@@ -101,7 +102,7 @@ def scaled(alone: bool) -> Callable[[Meeting], Any]:
         assert (own.local_rank, own.local_size) == (meeting.rank, meeting.size)
         assert len(own.hosts) == (meeting.size if meeting.rank == 0 else 0)
         request = BenchRequest(subject, Path("net.plan"), Device("cuda"), settings)
-        return scale_run.run_scale([request], meeting, alone=alone)
+        return scale_run.run_scale([request], meeting, alone=alone, stage=stage)
 
     return run
 
@@ -125,6 +126,20 @@ def test_every_device_has_its_turn_alone_once_before_and_after(monkeypatch: pyte
     first, *others = together(3, scaled(True))
     assert others == [None, None] and len(first.shares) == 3 and first.problem is None
     assert all(crews[rank].windows == [ALONE[0], TOGETHER, ALONE[1]] for rank in range(3))
+
+
+def test_a_window_begins_after_the_last_rank_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    late: list[float] = []
+
+    class Noted(Ready):
+        def measure(self, phase: str, members: list[Any], start_s: float, seconds: float) -> None:
+            late.append(time.monotonic() - start_s)
+
+    monkeypatch.setattr(scale_run, "Crew", Noted)
+    monkeypatch.setattr(scale_run, "_START_S", 0.1)
+    busy = {0: lambda title: None, 1: lambda title: time.sleep(0.4)}  # longer than the lead
+    together(2, lambda meeting: scaled(True, busy[meeting.rank])(meeting))
+    assert len(late) > 4 and max(late) < 0
 
 
 def test_who_is_lost_is_told_by_rank_0_to_those_that_are_left() -> None:

@@ -152,7 +152,7 @@ class _Flow:
         if self._requests:  # rank 0's are what counts, and all ranks were given the same
             settings = self._requests[0].settings
             seconds = max(settings.duration_s, min(settings.min_iterations * slowest, settings.max_duration_s))
-        agreed = self._agreed(seconds)
+        agreed = self._agreed(lambda: seconds)
         if agreed is None:
             return
         seconds = agreed
@@ -249,7 +249,7 @@ class _Flow:
         if self.problem is not None:
             return
         lead = _START_S + _START_PER_RANK_S * self._meeting.size + 3 * slowest
-        start = self._agreed(time.monotonic() + lead)
+        start = self._agreed(lambda: time.monotonic() + lead)
         if start is None:
             return
         self.crew.measure(phase, [self.crew.members[index] for index in mine], start - self._meeting.offset_s, seconds)
@@ -265,15 +265,15 @@ class _Flow:
         self._note(problems)
         return [{"problem": self.problem}] * len(outcome)
 
-    def _agreed(self, value: float) -> float | None:
-        """Rank 0's number, on every rank; ``None`` if a rank is lost."""
+    def _agreed(self, value: Callable[[], float]) -> float | None:
+        """Rank 0's number once all ranks are there, on every rank; ``None`` if a rank is lost."""
 
         def agree(values: list[Any]) -> list[dict[str, Any]]:
             lost = [self._problem_of(rank, entry) for rank, entry in enumerate(values) if isinstance(entry, Lost)]
             self._note(lost)
-            return [{"problem": self.problem, "value": None if lost else value}] * len(values)
+            return [{"problem": self.problem, "value": None if lost else value()}] * len(values)
 
-        answer = self._meeting.consult(value, agree, timeout_s=LOADING_S)
+        answer = self._meeting.consult(None, agree, timeout_s=LOADING_S)
         return float(answer["value"]) if self._heard(answer) and answer["value"] is not None else None
 
     def _note(self, problems: Sequence[str | None]) -> None:
