@@ -134,44 +134,44 @@ def check_outputs(
     }
     try:
         truth = runner.run(picked)
-        if rows is not None and not fixed and not _alike(truth, outputs, limit):
+        agrees, error = _compared(truth, outputs, limit)
+        if not agrees and rows is not None and not fixed:
             # A model may mix the samples of a batch: then only the whole batch can be compared.
-            rows, outputs, truth = None, found, runner.run(given)
+            truth, outputs = runner.run(given), found
             check["rows"] = "all"
             arrays = {f"in/{name}": array for name, array in given.items()}
             arrays |= {f"out/{name}": array for name, array in found.items()}
-    except RunError as error:  # too few rows for the plan's profile, or no memory for a second copy of the buffers
-        check["run_problem"] = error.message
+            agrees, error = _compared(truth, outputs, limit)
+    except RunError as problem:  # too few rows for the plan's profile, or no memory for a second copy of the buffers
+        check["run_problem"] = problem.message
         return check, arrays
-    errors: list[float | None] = []
-    check["run_matches"] = True
     for name, want in truth.items():
         if outputs[name].shape != want.shape:
             raise RunError(
                 f"The timed path gives output {name} the shape {outputs[name].shape}, a plain run {want.shape}.",
                 hint="Report this: it is a bug in trtkit.",
             )
-        found_here = metrics.compare(want, outputs[name].astype(want.dtype), rtol=0.0, atol=0.0)
-        if want.dtype.kind == "f":
-            errors.append(found_here.relative_l2)
-            near = found_here.relative_l2 is not None and found_here.relative_l2 <= limit
-        else:
-            near = 1 - (1.0 if found_here.equal_fraction is None else found_here.equal_fraction) <= limit
-        check["run_matches"] = check["run_matches"] and (near or found_here.exact)
-    check["run_relative_l2"] = max((e for e in errors if e is not None), default=None) if None not in errors else None
-    return check, arrays
+    return {**check, "run_matches": agrees, "run_relative_l2": error}, arrays
 
 
-def _alike(truth: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], limit: float) -> bool:
-    """Whether a plain run agrees, by the rule of the check."""
+def _compared(
+    truth: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], limit: float
+) -> tuple[bool, float | None]:
+    """Whether the timed path agrees with a plain run, and its largest relative L2 error (``None`` if not defined)."""
+    errors: list[float | None] = []
+    agrees = True
     for name, want in truth.items():
-        if want.shape != found[name].shape:
-            return False
-        near = metrics.compare(want, found[name].astype(want.dtype), rtol=0.0, atol=0.0)
-        error = near.relative_l2 if want.dtype.kind == "f" else 1 - (near.equal_fraction or 0.0)
-        if not near.exact and (error is None or error > limit):
-            return False
-    return True
+        if outputs[name].shape != want.shape:
+            return False, None
+        here = metrics.compare(want, outputs[name].astype(want.dtype), rtol=0.0, atol=0.0)
+        if want.dtype.kind == "f":
+            errors.append(here.relative_l2)
+            near = here.relative_l2 is not None and here.relative_l2 <= limit
+        else:
+            near = 1 - (1.0 if here.equal_fraction is None else here.equal_fraction) <= limit
+        agrees = agrees and (near or here.exact)
+    known = [error for error in errors if error is not None]
+    return agrees, max(known, default=None) if len(known) == len(errors) else None
 
 
 def _picked(

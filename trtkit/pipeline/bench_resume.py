@@ -16,7 +16,7 @@ from trtkit.pipeline.listener import Listener
 if TYPE_CHECKING:
     from trtkit.pipeline.bench_rows import Row
 
-__all__ = ["begin", "read_result"]
+__all__ = ["begin", "is_own", "read_result"]
 
 
 def begin(row: Row, listener: Listener) -> Sweep:
@@ -55,13 +55,21 @@ def _whole(row: Row, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     """Those whose result file, where they have one, is still theirs and can be read; the others are made again."""
     kept = []
     for attempt in attempts:
-        with contextlib.suppress(PlanError, OSError):
+        with contextlib.suppress(PlanError):
             if attempt.outcome == "measured":
                 read_result(row, attempt)
-                if attempt.file_sha256 not in (None, sha256_file(row.output / str(attempt.file))):
+                if not is_own(row, attempt):
                     continue
             kept.append(attempt)
     return tuple(kept)
+
+
+def is_own(row: Row, attempt: Attempt) -> bool:
+    """Whether the file of a measured attempt is there and as it was written; nobody knows of old ones without a hash."""
+    try:
+        return attempt.file_sha256 in (None, sha256_file(row.output / str(attempt.file)))
+    except OSError:
+        return False
 
 
 def read_result(row: Row, attempt: Attempt) -> BenchResult:

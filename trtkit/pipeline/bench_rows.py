@@ -17,7 +17,7 @@ from trtkit.measurement.ladder import Step, ending, next_step, with_memory
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_replaced import replaced
 from trtkit.pipeline.bench_request import Failure, Run
-from trtkit.pipeline.bench_resume import begin, read_result
+from trtkit.pipeline.bench_resume import begin, is_own, read_result
 from trtkit.pipeline.bench_subjects import Prepared
 from trtkit.pipeline.listener import Listener
 from trtkit.units import bytes_text, seconds_text
@@ -114,7 +114,7 @@ def run_row(row: Row, measure: Measure, listener: Listener) -> RowResult:
     runs = []
     for attempt in _measured(sweep):
         file = row.output / str(attempt.file)
-        if attempt.file_sha256 is not None and sha256_file(file) != attempt.file_sha256:
+        if not is_own(row, attempt):
             listener.note(f"{file.name} holds another measurement by now: something else writes into this folder")
         runs.append(Run(found.get(attempt.batch) or read_result(row, attempt), file))
     return RowResult(tuple(runs), sweep, _failures(row, sweep, errors))
