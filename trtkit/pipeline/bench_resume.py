@@ -65,7 +65,7 @@ def _whole(row: Row, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
 
 
 def is_own(row: Row, attempt: Attempt) -> bool:
-    """Whether the file of a measured attempt is there and as it was written; nobody knows of old ones without a hash."""
+    """Whether the file of a measured attempt is there and as written; of old attempts without a hash it is believed."""
     try:
         return attempt.file_sha256 in (None, sha256_file(row.output / str(attempt.file)))
     except OSError:
