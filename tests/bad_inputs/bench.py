@@ -81,4 +81,5 @@ CASES = (
     _case("ladder on several", "--devices cpu*2 --batch auto", "the largest batch of one device", "--batch N"),
     _case("times of several", "--devices cpu*2 --export-times t.json", "--export-times is of one device", "one device"),
     _case("shapes of no input", "--shapes imput=1x4", "no input 'imput'", "--shapes"),
+    _case("shapes of another batch", "--shapes x=4x4 --batch 2", "Batch 2 .* 4 alone is: --shapes x=4x4 says", "batch"),
 )

@@ -58,7 +58,11 @@ def bench(
     ] = None,
     shapes: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=…", help="Shape of an input with other dynamic axes: x=1x3x48x320; repeatable."),
+        typer.Option(
+            metavar="NAME=…",
+            help="Shape of an input with other dynamic axes: x=1x3x48x320; for several batches "
+            "x=1x3x48x320:8x3x48x320:32x3x48x320; repeatable.",
+        ),
     ] = None,
     rewrite: RewriteForBench = None,
     weights: Weights = None,

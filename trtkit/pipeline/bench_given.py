@@ -8,10 +8,11 @@ from pathlib import Path
 from trtkit.artifacts.files import sha256_file
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.artifacts.plan_header import read_header
+from trtkit.artifacts.profile import ShapeRange
 from trtkit.errors import UsageError
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_request import BenchmarkRequest
-from trtkit.pipeline.bench_subjects import BatchRange, Prepared, from_plan
+from trtkit.pipeline.bench_subjects import BatchRange, Prepared, from_plan, said_by_shapes
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.validation import find_reference
 
@@ -57,9 +58,10 @@ class GivenPlan:
         return (self._manifest.precision if self._manifest else "unknown",)
 
     def batches(self, target: Target) -> BatchRange:
-        """Those of its optimization profile."""
-        found = self.prepare(target, "", (1, 1, 1))
-        return BatchRange(*found.batches, found.usual, "the optimization profile of the plan ends there")
+        """Those of its optimization profile; without a manifest those of ``--shapes``, or any."""
+        found, shapes = self.prepare(target, "", (1, 1, 1)), self._request.shapes
+        because = said_by_shapes(shapes) if shapes else "the optimization profile of the plan ends there"
+        return BatchRange(*found.batches, found.usual, because)
 
     def prepare(self, target: Target, precision: str, batches: tuple[int, int, int]) -> Prepared:
         """The plan itself, whatever the batch; see :meth:`trtkit.pipeline.bench_supply.Supply.prepare`."""
@@ -79,17 +81,22 @@ class GivenPlan:
     def _reference(self, manifest: PlanManifest) -> Path:
         return find_reference(manifest, None, self._stack)
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
+    def _shapes(self) -> dict[str, ShapeRange]:
         """What ``--shapes`` says of a plan without a manifest, whose inputs nobody here knows."""
-        found: dict[str, tuple[int, ...]] = {}
+        found: dict[str, ShapeRange] = {}
         for text in self._request.shapes:
-            name, _, sizes = text.rpartition("=")
+            name, _, shapes = text.rpartition("=")
             try:
-                found[name] = tuple(int(size) for size in sizes.split("x"))
+                corners = [tuple(int(size) for size in shape.split("x")) for shape in shapes.split(":")]
             except ValueError:
-                found = {}
-            if not name or not found or any(size < 1 for size in found[name]):
-                raise UsageError(f"--shapes {text} is not of the form NAME=SHAPE.", hint="Write x=1x3x224x224.")
+                corners = []
+            if not name or len(corners) not in (1, 3):
+                raise UsageError(
+                    f"--shapes {text} is not of the form NAME=SHAPE or NAME=MIN:OPT:MAX.", hint="Write x=1x3x224x224."
+                )
+            if name in found:
+                raise UsageError(f"--shapes names the input {name!r} twice.", hint="Give each input one --shapes.")
+            found[name] = ShapeRange(*(corners * 3 if len(corners) == 1 else corners))
         return found
 
     def _refuse(self) -> None:

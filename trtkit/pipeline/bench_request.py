@@ -58,7 +58,8 @@ class BenchmarkRequest:
         ladder: look for the largest batch that runs, instead of ``batches``.
         modes: some of :data:`~trtkit.artifacts.bench_settings.MODES`, or ``("all",)``; empty for ``compute-graph`` on a
             GPU and ``compute`` on a CPU.
-        shapes: ``NAME=SHAPE`` for dynamic axes other than the batch.
+        shapes: ``NAME=SHAPE`` for dynamic axes other than the batch; its first size is then the batch, and
+            ``NAME=MIN:OPT:MAX`` gives a range of them.
         profile: one of :data:`PROFILES`.
         settings: fields of :class:`~trtkit.artifacts.bench_settings.BenchSettings` by name, those of :data:`SETTINGS`.
         data: samples to feed instead of synthetic ones: ``.npy`` or ``.npz``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from trtkit.artifacts.bench import Subject
 from trtkit.artifacts.files import sha256_file
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.artifacts.plan_header import read_header
-from trtkit.artifacts.profile import OptimizationProfile
+from trtkit.artifacts.profile import OptimizationProfile, ShapeRange
 from trtkit.backends.base import BuildOptions
 from trtkit.errors import PlanError, UsageError
 from trtkit.pipeline.bench_facts import limit_of, macs_of, model_of, observed, rewrites_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from trtkit.graph.footprint import Footprint
 
-__all__ = ["PLAN_SUFFIXES", "BatchRange", "Prepared", "from_plan", "is_plan"]
+__all__ = ["PLAN_SUFFIXES", "BatchRange", "Prepared", "from_plan", "is_plan", "said_by_shapes"]
 
 PLAN_SUFFIXES = (".plan", ".engine", ".trt")
 """Endings of plan files, trtkit's own and those of others."""
@@ -95,7 +95,7 @@ def from_plan(
     path: Path,
     version: str,
     reference: Callable[[PlanManifest], Path],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, ShapeRange],
 ) -> Prepared:
     """A plan that is there, or another artifact of ``convert``.
 
@@ -111,7 +111,7 @@ def from_plan(
     from trtkit.graph.outputs import softmax_axes
 
     if not manifest_path(path).exists():
-        return _unknown_plan(path, version, dict(shapes))
+        return _unknown_plan(path, version, shapes)
     manifest = PlanManifest.read(path)
     profile = BuildOptions.from_json(manifest.options).profile
     onnx_there = manifest.onnx.path.exists()
@@ -169,7 +169,12 @@ def _fixed(profile: OptimizationProfile) -> tuple[int, int]:
     return batch, batch
 
 
-def _unknown_plan(path: Path, version: str, shapes: dict[str, tuple[int, ...]]) -> Prepared:
+def said_by_shapes(shapes: Sequence[str]) -> str:
+    """Why there are no other batches where ``--shapes`` names the first size of the inputs, a clause."""
+    return f"--shapes {' '.join(shapes)} says so, and a range would be MIN:OPT:MAX"
+
+
+def _unknown_plan(path: Path, version: str, shapes: Mapping[str, ShapeRange]) -> Prepared:
     """A plan of which only the first bytes speak."""
     header = read_header(path)
     if header.truncated:
@@ -178,10 +183,10 @@ def _unknown_plan(path: Path, version: str, shapes: dict[str, tuple[int, ...]]) 
             "are there.",
             hint="Copy the file again, or convert the model again.",
         )
-    if shapes:
-        batch = next(iter(shapes.values()))[:1]
-        if len({shape[:1] for shape in shapes.values()}) > 1:
-            raise UsageError("The inputs of --shapes differ in their first size.", hint="Give one batch size.")
+    if len({tuple(corner[0] for corner in ranges.corners) for ranges in shapes.values()}) > 1:
+        raise UsageError("The inputs of --shapes differ in their first size.", hint="Give one batch size.")
+    profile = OptimizationProfile(dict(shapes), tuple(shapes))
+    low, usual, high = profile.batches or (1, None, None)
     sha256 = sha256_file(path)
     subject = Subject(
         model=path.name.removesuffix(path.suffix),
@@ -195,7 +200,8 @@ def _unknown_plan(path: Path, version: str, shapes: dict[str, tuple[int, ...]]) 
     return Prepared(
         subject,
         path,
-        lambda wanted: {name: (wanted, *shape[1:]) for name, shape in shapes.items()},
-        usual=batch[0] if shapes and batch else None,
+        profile.shapes_beyond,
+        (low, high),
+        usual,
         unchecked=f"{manifest_path(path).name} is not beside it, so precision and source are unknown",
     )

@@ -17,7 +17,7 @@ from trtkit.errors import ModelError, PlanError, UsageError
 from trtkit.pipeline.bench_facts import known_of, limit_of, model_of, other_floats
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_request import BenchmarkRequest
-from trtkit.pipeline.bench_subjects import BatchRange, Prepared, from_plan
+from trtkit.pipeline.bench_subjects import BatchRange, Prepared, from_plan, said_by_shapes
 from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.listener import Listener
 from trtkit.pipeline.request import QUANTIZED, ConvertRequest
@@ -44,6 +44,7 @@ class _Source:
     macs: int | None
     shapes: Mapping[str, tuple[int, ...]]
     batch_inputs: tuple[str, ...]
+    batches: tuple[int, int, int] | None  # as --shapes gives them: smallest, usual, largest
     request: SourceRequest
     softmax_axes: Mapping[str, int]
     input_std: float
@@ -96,8 +97,12 @@ class Supply:
         return self._request.family
 
     def batches(self, target: Target) -> BatchRange:
-        """Any, but for a model without a dynamic batch axis."""
-        fixed = self._source().fixed
+        """Any, but for a model without a dynamic batch axis, or where ``--shapes`` says which."""
+        source = self._source()
+        if source.batches is not None:
+            low, usual, high = source.batches
+            return BatchRange(low, high, usual, said_by_shapes(self._request.shapes))
+        fixed = source.fixed
         return BatchRange(fixed or 1, fixed, fixed, "the model has no dynamic batch axis")
 
     def prepare(self, target: Target, precision: str, batches: tuple[int, int, int]) -> Prepared:
@@ -218,6 +223,7 @@ class Supply:
             model = io.load(path)
             request = SourceRequest(str(path)) if uint8 else asked
         profile = resolve_profile(io.specs(model)[0], None, self._request.shapes)
+        by_shapes = {text.rpartition("=")[0] for text in self._request.shapes} & set(profile.batch_inputs or ())
         return _Source(
             path=path,
             sha256=io.sha256_of(path),
@@ -226,6 +232,7 @@ class Supply:
             macs=cost(model).macs,
             shapes={name: ranges.optimum for name, ranges in profile.ranges.items()},
             batch_inputs=profile.batch_inputs or (),
+            batches=profile.batches if by_shapes else None,
             request=request,
             softmax_axes=softmax_axes(model),
             input_std=model_defs.get(asked.definition).input_std if asked.definition is not None else 1.0,
