@@ -80,6 +80,11 @@ CASES = (
     _case("rendezvous without a launcher", "--rendezvous a:5000", "none was found", "HOST:PORT,RANK,SIZE"),
     _case("ladder on several", "--devices cpu*2 --batch auto", "the largest batch of one device", "--batch N"),
     _case("times of several", "--devices cpu*2 --export-times t.json", "--export-times is of one device", "one device"),
+    _case("alone of one device", "--no-alone", "--no-alone is about several devices .* one device", "--devices"),
+    _case("ranks of one process", "--ranks-per-device 2", "--ranks-per-device 2 .* one rank", "mpirun"),
+    _case(
+        "ranks of several devices", "--devices cpu*2 --ranks-per-device 2", "--ranks-per-device 2 .* one rank", "mpi"
+    ),
     _case("shapes of no input", "--shapes imput=1x4", "no input 'imput'", "--shapes"),
     _case("shapes of another batch", "--shapes x=4x4 --batch 2", "Batch 2 .* 4 alone is: --shapes x=4x4 says", "batch"),
 )

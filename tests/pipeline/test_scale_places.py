@@ -74,6 +74,8 @@ def test_a_rank_that_was_given_one_gpu_takes_it(monkeypatch: pytest.MonkeyPatch)
         (None, 5, 2, {"per_device": 2}, "5 ranks on this machine, and 2 GPUs"),
         ("0,1", 3, 4, {}, "3 ranks on this machine, and --device names 2: 0,1"),
         ("cpu", 3, 0, {"cores": 2}, "3 ranks on 2 cores"),
+        ("cpu", 2, 2, {"per_device": 2}, "--ranks-per-device 2 is about GPUs"),
+        (None, 2, 0, {"per_device": 2}, "--ranks-per-device 2 is about GPUs"),
     ],
 )
 def test_sharing_is_refused(

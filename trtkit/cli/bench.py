@@ -9,7 +9,7 @@ import typer
 
 from trtkit.cli.bench_lists import batches_of, processors_of, share_of, words
 from trtkit.cli.options import Json, OutputFolder, RewriteForBench, Verbose, Weights
-from trtkit.cli.scaling import NoAlone, Plans, RanksPerDevice, Rendezvous, bench_together, place_of
+from trtkit.cli.scaling import NoAlone, Plans, RanksPerDevice, Rendezvous, bench_together, place_of, refuse_for_one
 from trtkit.errors import EXIT_VERDICT_NO, UsageError
 
 __all__ = ["bench"]
@@ -261,7 +261,9 @@ def bench(
     )
     exports = BenchExports(csv, export_times, export_profile, export_layer_info)
     place = place_of(rendezvous)
-    if is_scaling(devices, place) or plan:
+    together = is_scaling(devices, place) or bool(plan)
+    refuse_for_one(place, together=together, no_alone=no_alone, ranks_per_device=ranks_per_device)
+    if together:
         return bench_together(
             request,
             place,

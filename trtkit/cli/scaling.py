@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trtkit.pipeline.scaling import Scaled
     from trtkit.ranks import Alone, Meeting, Place
 
-__all__ = ["NoAlone", "Plans", "RanksPerDevice", "Rendezvous", "bench_together", "place_of"]
+__all__ = ["NoAlone", "Plans", "RanksPerDevice", "Rendezvous", "bench_together", "place_of", "refuse_for_one"]
 
 _PANEL = "Several devices"
 
@@ -60,6 +60,24 @@ def place_of(rendezvous: str | None) -> Place:
     from trtkit.ranks import find
 
     return find(rendezvous)
+
+
+def refuse_for_one(place: Place, *, together: bool, no_alone: bool, ranks_per_device: int) -> None:
+    """Refuse options of several devices or ranks where there is one.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    if no_alone and not together:
+        raise UsageError(
+            "--no-alone is about several devices measured at once, and one device is asked for.",
+            hint="Leave it out, or name several with --devices.",
+        )
+    if ranks_per_device > 1 and place.size == 1:
+        raise UsageError(
+            f"--ranks-per-device {ranks_per_device} is about ranks that share a GPU, and there is one rank.",
+            hint="Leave it out, or start ranks with mpirun, srun, torchrun or --rendezvous.",
+        )
 
 
 def bench_together(

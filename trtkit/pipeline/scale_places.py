@@ -97,7 +97,7 @@ def devices_of_rank(asked: str | None, own: OwnPlace, *, gpus: Callable[[], int]
         per_device: ranks that may share a GPU.
 
     Raises:
-        UsageError: there are more ranks than cores, GPUs or entries.
+        UsageError: there are more ranks than cores, GPUs or entries, or parts of a CPU were to be shared.
     """
     words = [word.strip().lower() for word in (asked or "all").split(",") if word.strip()]
     if words in (["all"], ["cuda"], ["gpu"]):
@@ -107,6 +107,11 @@ def devices_of_rank(asked: str | None, own: OwnPlace, *, gpus: Callable[[], int]
         else:
             return _gpu(own, seen, per_device)
     if words == ["cpu"]:
+        if per_device > 1:
+            raise UsageError(
+                f"--ranks-per-device {per_device} is about GPUs; on a CPU each rank takes its part of the cores.",
+                hint="Leave it out, or name GPUs with --devices.",
+            )
         return _part_of_cpu(own)
     if len(words) * per_device < own.local_size:
         raise UsageError(
