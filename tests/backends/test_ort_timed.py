@@ -104,8 +104,9 @@ def test_facts_are_those_of_the_session(net: Path) -> None:
 
 
 def test_a_wrong_shape_is_a_run_error(net: Path) -> None:
-    with pytest.raises(RunError, match="ONNX Runtime failed"):
+    with pytest.raises(RunError, match="ONNX Runtime failed") as caught:
         timed(net, [{"x": np.zeros((1, 3, 8), np.float32)}])
+    assert caught.value.hint == "Check the input shapes; a smaller batch needs less memory."
 
 
 def test_a_failure_while_running_is_a_run_error(tmp_path: Path) -> None:
@@ -120,8 +121,11 @@ def test_a_failure_while_running_is_a_run_error(tmp_path: Path) -> None:
     given = [{"x": np.array([index])} for index in (1, 9)]
     path = OrtTimed(session(tmp_path / "gather.onnx", CALM), given, BenchSettings("compute", 1), CALM)
     path.issue(0)
-    with pytest.raises(RunError, match="ONNX Runtime failed"):
+    with pytest.raises(RunError, match=r"ONNX Runtime failed .*idx=9 must be within") as timed_path:
         path.issue(0)
+    with OrtBackend().load(tmp_path / "gather.onnx", CALM) as runner, pytest.raises(RunError) as plain:
+        runner.run(given[1])
+    assert "--data FILE" in timed_path.value.hint == plain.value.hint, "integers may be indices"
 
 
 def test_optimizing_all_rewrites_more_than_the_basic_level(net: Path, tmp_path: Path) -> None:

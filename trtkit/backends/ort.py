@@ -25,7 +25,7 @@ from trtkit.backends import cuda, ort_cuda, ort_timed
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
 from trtkit.backends.timing import Timed
 from trtkit.environment import cpu_name
-from trtkit.errors import BackendUnavailableError, ModelError, PlanError, RunError
+from trtkit.errors import BackendUnavailableError, ModelError, PlanError
 from trtkit.worker.protocol import Reporter
 
 __all__ = ["OrtBackend", "OrtRunner", "session"]
@@ -163,10 +163,7 @@ class OrtRunner:
         try:
             outputs = self._runner.infer(dict(feeds), check_inputs=False)  # it knows no overridable initializers
         except Exception as error:  # ONNX Runtime raises pybind-made classes that share no base but Exception
-            raise RunError(
-                f"ONNX Runtime failed while executing the model: {ort_timed.first_line(error)}",
-                hint="Check the input shapes; a smaller batch needs less memory.",
-            ) from error
+            raise ort_timed.failed(error, integers=any("int" in spec.dtype for spec in self.inputs)) from error
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     def timed(self, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> Timed:

@@ -17,6 +17,7 @@ from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.model import TensorSpec
 from trtkit.backends.cuda_timed import CudaTimed
 from trtkit.backends.ort_cuda import PROVIDER
+from trtkit.backends.ort_timed import failed
 from trtkit.errors import PlanError, RunError
 
 __all__ = ["MODES", "OrtWork", "timed"]
@@ -140,11 +141,7 @@ class OrtWork:
         try:
             self._session.run_with_iobinding(binding, options)
         except Exception as error:  # ONNX Runtime raises pybind-made classes that share no base but Exception
-            said = " ".join(str(error).split())[:600]
-            raise RunError(
-                f"ONNX Runtime failed while executing the model: {said}",
-                hint="Check the input shapes; a smaller batch needs less memory.",
-            ) from error
+            raise failed(error, integers=any("int" in spec.dtype for spec in self.inputs)) from error
 
     def _resolved(self, declared: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         """Outputs with the shapes in force: from the names of dimensions that inputs have too, else from one run."""

@@ -14,7 +14,7 @@ from trtkit.artifacts.timeline import Iteration
 from trtkit.backends.options import LoadOptions
 from trtkit.errors import RunError
 
-__all__ = ["CPU_MODES", "OrtTimed", "first_line", "gemm_ops_per_s"]
+__all__ = ["CPU_MODES", "OrtTimed", "failed", "first_line", "gemm_ops_per_s"]
 
 CPU_MODES = ("compute",)
 """There is nothing to copy to a CPU, and nothing to capture."""
@@ -35,6 +35,7 @@ class OrtTimed:
         import onnxruntime as ort
 
         self._session = session
+        self._integers = any("int" in value.type for value in session.get_inputs())
         self.epoch_monotonic_s = time.monotonic()
         try:
             self._inputs = [
@@ -45,7 +46,7 @@ class OrtTimed:
             # The shapes of outputs follow from the inputs in ways that only a run tells.
             shaped = session.run_with_ort_values(names, self._inputs[0])
         except Exception as error:  # ONNX Runtime raises pybind-made classes that share no base but Exception
-            raise _failed(error) from error
+            raise failed(error, integers=self._integers) from error
         self._outputs = dict(zip(names, shaped, strict=True))
         self._bindings = [self._bind(given) for given in self._inputs]
         self._count = 0
@@ -79,7 +80,7 @@ class OrtTimed:
         try:
             self._session.run_with_iobinding(binding)  # with run options, ONNX Runtime's Python part takes 28 µs more
         except Exception as error:  # see __init__
-            raise _failed(error) from error
+            raise failed(error, integers=self._integers) from error
         ended = time.monotonic()
         self._count += 1
         start, end = (started - self.epoch_monotonic_s) * 1e3, (ended - self.epoch_monotonic_s) * 1e3
@@ -147,8 +148,12 @@ def first_line(error: Exception) -> str:
     return " ".join(str(error).split())[:600]
 
 
-def _failed(error: Exception) -> RunError:
-    return RunError(
-        f"ONNX Runtime failed while executing the model: {first_line(error)}",
-        hint="Check the input shapes; a smaller batch needs less memory.",
-    )
+def failed(error: Exception, *, integers: bool) -> RunError:
+    """What an execution raised, with the way out; ``integers``: whether an input holds them, which may be indices."""
+    hint = "Check the input shapes; a smaller batch needs less memory."
+    if integers:
+        hint = (
+            "If integers are out of the range that the model takes (those made up are 0 to 15), give your own samples "
+            "with trtkit bench --data FILE; else check the input shapes, or lower the batch."
+        )
+    return RunError(f"ONNX Runtime failed while executing the model: {first_line(error)}", hint=hint)
