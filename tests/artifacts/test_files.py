@@ -74,6 +74,44 @@ def test_atomic_path_over_a_folder(tmp_path: Path) -> None:
         pytest.fail("the body must not run")
 
 
+def _links(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    for name, target in (
+        ("to a pipe", "pipe"),
+        ("to a file", "results/t.csv"),
+        ("to a link", "to a file"),
+        ("to an open file", "/proc/self/fd/1"),
+        ("circle", "circle"),
+    ):
+        (folder / name).symlink_to(target)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux")
+@pytest.mark.parametrize("name", ["pipe", "to a pipe", "to an open file", "circle"])
+def test_what_is_no_regular_file_is_not_replaced(name: str, tmp_path: Path) -> None:
+    _links(tmp_path)
+    before = (tmp_path / name).lstat()
+    with pytest.raises(UsageError, match=f"{name} is no regular file"), files.atomic_path(tmp_path / name):
+        pass
+    with files.staging(tmp_path) as staged:
+        (staged / name).write_bytes(b"x")
+        with pytest.raises(UsageError, match=f"{name} is no regular file"):
+            files.publish(staged, tmp_path, last="")
+    with pytest.raises(UsageError, match=f"--csv .*{name} is no regular file"):
+        files.real_file(tmp_path / name, f"--csv {tmp_path / name}")
+    assert (tmp_path / name).lstat() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux")
+def test_links_lead_to_the_file_that_they_stand_for(tmp_path: Path) -> None:
+    _links(tmp_path)
+    target = tmp_path / "results" / "t.csv"
+    assert files.real_file(tmp_path / "to a link") == target, "it need not be there"
+    files.write_bytes(target, b"1")
+    assert files.real_file(tmp_path / "to a file") == files.real_file(target) == target
+    assert files.real_file(Path("/proc/self/cwd") / "new.csv") == Path.cwd() / "new.csv"
+
+
 def test_atomic_path_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(UsageError, match=r"Cannot write to the folder .*taken") as caught:

@@ -85,6 +85,7 @@ CASES = (
     _case(
         "ranks of several devices", "--devices cpu*2 --ranks-per-device 2", "--ranks-per-device 2 .* one rank", "mpi"
     ),
+    _case("csv over the model", "--devices cpu*2 --csv model.onnx", "--csv model.onnx would be written over", "own"),
     _case("shapes of no input", "--shapes imput=1x4", "no input 'imput'", "--shapes"),
     _case("shapes of another batch", "--shapes x=4x4 --batch 2", "Batch 2 .* 4 alone is: --shapes x=4x4 says", "batch"),
 )

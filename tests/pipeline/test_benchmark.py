@@ -315,6 +315,11 @@ def test_a_kill_loses_at_most_the_attempt_in_flight(plan: Path, tmp_path: Path) 
     assert Sweep.read(state).complete
 
 
+def _link(link: Path, target: str) -> Path:
+    link.symlink_to(target)
+    return link
+
+
 @pytest.mark.parametrize(
     ("exports", "words"),
     [
@@ -325,6 +330,11 @@ def test_a_kill_loses_at_most_the_attempt_in_flight(plan: Path, tmp_path: Path) 
             "--export-profile .*e would be written over the file of --csv",
         ),
         (lambda folder: {"csv": folder}, "--csv .* is no regular file"),
+        (
+            lambda folder: {"times": folder / "e", "csv": _link(folder / "link", "net.onnx")},
+            "--csv .*link would be written over what is measured",
+        ),
+        (lambda folder: {"csv": _link(folder / "link", "/proc/self/fd/1")}, "--csv .*link is no regular file"),
     ],
 )
 def test_files_for_other_tools_replace_nothing_that_is_read(

@@ -99,7 +99,9 @@ def test_csv_has_a_line_a_measurement_and_empty_cells_for_what_is_unknown(tmp_pa
     doubted = clean(conditions={"power_w": (100.0, 300.0)}).judged(
         Verdict((Finding("throttled", "t", "n"),), (Finding("unstable", "t", "n"), Finding("enqueue-bound", "t", "n")))
     )
-    write_csv(tmp_path / "t.csv", [(clean(), tmp_path / "a.json"), (doubted, tmp_path / "b, c.json")])
+    (tmp_path / "link").symlink_to("t.csv")
+    write_csv(tmp_path / "link", [(clean(), tmp_path / "a.json"), (doubted, tmp_path / "b, c.json")])
+    assert (tmp_path / "link").is_symlink()
     with (tmp_path / "t.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == CSV_COLUMNS

@@ -19,6 +19,7 @@ __all__ = [
     "json_ready",
     "publish",
     "read_json",
+    "real_file",
     "sha256_bytes",
     "sha256_file",
     "sha256_json",
@@ -29,6 +30,7 @@ __all__ = [
 
 
 _STAGING = ".trtkit-"
+_MOST_LINKS = 40  # as Linux
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
@@ -54,6 +56,30 @@ def json_ready(value: Any) -> Any:
     return [json_ready(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
+def real_file(path: Path, what: str = "") -> Path:
+    """The file that a name to be written stands for, symbolic links followed; it need not be there.
+
+    Args:
+        path: the name.
+        what: the same for the message, with its option.
+
+    Raises:
+        UsageError: it stands for a folder, a device, a pipe, or what a process holds open (``/dev/stdout``): a rename
+            would put a file in its place.
+    """
+    place = path.absolute()
+    for _ in range(_MOST_LINKS):
+        place = place.parent.resolve() / place.name
+        if place.is_relative_to("/proc") or place.is_relative_to("/dev/fd"):
+            break
+        if not place.is_symlink():
+            if place.exists() and not place.is_file():
+                break
+            return place
+        place = place.parent / place.readlink()
+    raise UsageError(f"{what or path} is no regular file.", hint="Give the name of a file to be written.")
+
+
 @contextlib.contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """Yield a scratch path beside ``final``; rename it there on success, remove it on any failure, Ctrl-C included.
@@ -61,10 +87,11 @@ def atomic_path(final: Path) -> Iterator[Path]:
     The folder is made if it is missing. The scratch name keeps the suffix, starts with a dot and is new each time.
 
     Raises:
-        UsageError: the folder cannot be made or written, or ``final`` is a folder.
+        UsageError: the folder cannot be made or written, or ``final`` is a folder or no regular file.
     """
     if final.is_dir():
         raise UsageError(f"{final} is a folder, and a file is to be written there.", hint="Give a file name.")
+    real_file(final)
     scratch = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.part{final.suffix}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +153,7 @@ def publish(staged: Path, folder: Path, *, last: str) -> None:
     """Move the files of a staging folder into ``folder``, over older ones; ``last`` names the one to move last.
 
     Raises:
-        UsageError: a folder is in a file's way; then nothing is moved.
+        UsageError: a folder, a device or a pipe is in a file's way; then nothing is moved.
     """
     files = sorted(
         (path for path in staged.iterdir() if path.is_file()), key=lambda path: (path.name == last, path.name)
@@ -136,6 +163,7 @@ def publish(staged: Path, folder: Path, *, last: str) -> None:
             raise UsageError(
                 f"{folder / path.name} is a folder, and a file is to be written there.", hint="Move the folder away."
             )
+        real_file(folder / path.name)
     for path in files:
         path.replace(folder / path.name)
 

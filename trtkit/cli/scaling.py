@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trtkit.artifacts.scale import ScaleResult, Share
     from trtkit.pipeline.bench_exporting import BenchExports
     from trtkit.pipeline.bench_request import BenchmarkRequest
-    from trtkit.pipeline.scaling import Scaled
+    from trtkit.pipeline.scaling import Scaled, ScalingRequest
     from trtkit.ranks import Alone, Meeting, Place
 
 __all__ = ["NoAlone", "Plans", "RanksPerDevice", "Rendezvous", "bench_together", "place_of", "refuse_for_one"]
@@ -101,8 +101,8 @@ def bench_together(
     from trtkit.pipeline.scaling import ScalingRequest, scale
     from trtkit.ranks import join
 
-    _refuse_exports(exports)
     asked = ScalingRequest(request, _plans(plans or ()), alone, ranks_per_device)
+    _refuse_exports(exports, asked)
     first = place.rank == 0
     meeting = join(place)
     atexit.register(_leave, meeting)
@@ -221,7 +221,7 @@ def _write_csv(done: Sequence[Scaled], file: Path) -> None:
     import csv
     import io
 
-    from trtkit.artifacts.files import write_bytes
+    from trtkit.artifacts.files import real_file, write_bytes
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -230,14 +230,19 @@ def _write_csv(done: Sequence[Scaled], file: Path) -> None:
         for share in one.result.shares:
             figures = (share.together_images_per_s, share.alone_images_per_s, share.efficiency, share.problem)
             writer.writerow((one.file.name, share.host, share.rank, share.device, *figures))
-    write_bytes(file, text.getvalue().encode())
+    write_bytes(real_file(file), text.getvalue().encode())
 
 
-def _refuse_exports(exports: BenchExports) -> None:
+def _refuse_exports(exports: BenchExports, request: ScalingRequest) -> None:
+    from trtkit.pipeline.bench_exporting import check_exports
+
     for name in ("times", "profile", "layer_info"):
         if getattr(exports, name) is not None:
             option = f"--export-{name.replace('_', '-')}"
             raise UsageError(f"{option} is of one device.", hint="Measure one device, or read the .scale.json.")
+    bench = request.bench
+    read = (Path(bench.source.text), bench.source.weights, bench.data, *request.plans.values())
+    check_exports(exports, (), [path for path in read if path is not None and path.is_file()])
 
 
 def _plans(given: Sequence[str]) -> dict[str, Path]:

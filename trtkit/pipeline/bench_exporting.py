@@ -11,6 +11,7 @@ from typing import Any
 from trtkit import worker
 from trtkit.artifacts.bench import BenchResult
 from trtkit.artifacts.device import worker_env
+from trtkit.artifacts.files import real_file
 from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.backends import registry
@@ -64,11 +65,10 @@ def check_exports(exports: BenchExports, places: Sequence[Target], inputs: Seque
         path: Path | None = getattr(exports, field)
         if path is None:
             continue
-        if (other := taken.get(path.resolve())) is not None:
+        file = real_file(path, f"{option} {path}")
+        if (other := taken.get(file)) is not None:
             raise UsageError(f"{option} {path} would be written over {other}.", hint="Give a file of its own.")
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{option} {path} is no regular file.", hint="Give the name of a file to be written.")
-        taken[path.resolve()] = f"the file of {option}"
+        taken[file] = f"the file of {option}"
     for field, option in (("profile", "--export-profile"), ("layer_info", "--export-layer-info")):
         for target in places:
             reason = target.can.refuses_export(field, target.device.kind)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trtkit.artifacts.bench import BenchResult
-from trtkit.artifacts.files import atomic_path, write_bytes
+from trtkit.artifacts.files import atomic_path, real_file, write_bytes
 from trtkit.artifacts.layers import Layer, LayerReport, LayerTensor
 from trtkit.artifacts.timeline import Timeline
 
@@ -63,13 +63,13 @@ CSV_COLUMNS: tuple[str, ...] = (*(name for name, _ in _COLUMNS), "file")
 
 
 def write_csv(path: Path, measured: Iterable[tuple[BenchResult, Path]]) -> None:
-    """One line a measurement, with the file that holds its raw samples; an older file is replaced."""
+    """One line a measurement, with the file that holds its raw samples; an older file is replaced, a link followed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for result, file in measured:
         writer.writerow([_cell(read(result)) for _, read in _COLUMNS] + [str(file)])
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(real_file(path), text.getvalue().encode())
 
 
 def _cell(value: Any) -> Any:
@@ -163,10 +163,10 @@ def _tensor(tensor: LayerTensor) -> dict[str, Any]:
 
 
 def write_export(path: Path, value: list[dict[str, Any]] | list[dict[str, float]] | dict[str, Any]) -> None:
-    """Write one of these documents, atomically, an entry a line as trtexec does."""
+    """Write one of these documents, atomically, an entry a line as trtexec does; a symbolic link is followed."""
     import json
 
-    with atomic_path(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+    with atomic_path(real_file(path)) as scratch, scratch.open("w", encoding="utf-8") as file:
         if isinstance(value, list):
             file.write("[\n  " + "\n, ".join(json.dumps(entry) for entry in value) + "\n]\n")
         else:
