@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 
 import numpy as np
 import pytest
@@ -95,6 +96,48 @@ def test_a_ratios_interval_holds_the_true_ratio_as_often_as_it_says(count: int) 
         assert ratio == pytest.approx(np.median(above) / np.median(below))
         inside += low <= 2.0 <= high
     assert 0.90 <= inside / rounds <= 0.99
+
+
+def wandering(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Times of one and the same: 2 % noise on a speed that drifts by 3 %, with a memory of a tenth of the run."""
+    keeps, speed, values = math.exp(-10 / count), rng.normal(0, 0.03), []
+    for _ in range(count):
+        speed = keeps * speed + rng.normal(0, 0.03 * math.sqrt(1 - keeps**2))
+        values.append((1 + speed) * (1 + rng.normal(0, 0.02)))
+    return np.array(values)
+
+
+def test_drift_within_a_run_is_in_the_interval_and_a_clear_slowdown_stays_clear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng, rounds = np.random.default_rng(5), 60
+    sides = [(wandering(rng, 300), wandering(rng, 300)) for _ in range(rounds)]
+
+    def intervals(factor: float = 1.0) -> list[stats.Interval]:
+        return [
+            stats.ratio_interval(one, factor * other, seed=seed, draws=200)[1]
+            for seed, (one, other) in enumerate(sides)
+        ]
+
+    with monkeypatch.context() as before:
+        before.setattr(stats, "drift", lambda values: 0.0)
+        independent = sum(low <= 1 <= high for low, high in intervals()) / rounds
+    assert independent < 0.5, "what the bootstrap alone would cover"
+    assert sum(low <= 1 <= high for low, high in intervals()) / rounds >= 0.9
+    assert sum(high < 0.97 for _, high in intervals(1.25)) / rounds >= 0.9
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=8, max_size=60))
+def test_drift_is_what_the_parts_say_one_after_the_other(values: list[float]) -> None:
+    parts: list[list[float]] = []
+    for number in range(4):  # the first ones take what is left over
+        size = len(values) // 4 + (number < len(values) % 4)
+        taken = sum(map(len, parts))
+        parts.append(values[taken : taken + size])
+    medians = [statistics.median(part) for part in parts]
+    error = statistics.stdev(medians) / math.sqrt(4) / statistics.mean(medians)
+    assert stats.drift(values) == pytest.approx(error * 3.182446305, rel=1e-8, abs=1e-12)
+    assert stats.drift(values[:7]) == 0.0
 
 
 def test_a_ratio_can_be_repeated() -> None:

@@ -39,7 +39,7 @@ class Pair:
         what: model, precision, batch, mode, for people.
         first_images_per_s, second_images_per_s: rates of the two at the median time between finished batches.
         speedup: how many times as fast the second is: the second rate over the first.
-        speedup_interval: its 95 % bootstrap interval.
+        speedup_interval: its 95 % interval, of :func:`trtkit.stats.ratio_interval`.
         latency_ratio: median latency, second over first, below 1 is better, and ``latency_interval``.
         noise: smallest change that counts: how far parts of the same run lie apart, and what other processes took of
             the processors; a share.

@@ -165,7 +165,8 @@ def periods_ms(result: BenchResult) -> np.ndarray:
 def noise_of(periods: np.ndarray) -> float:
     """How far the medians of ten successive parts of a run lie apart: their standard deviation over their mean.
 
-    A bootstrap takes samples as independent; what drifts or comes in bursts shows here instead. 0 below twenty samples.
+    The interval holds what drift does to a median; this is how far a run moves, which another may do as a whole between
+    two runs. 0 below twenty samples.
     """
     if len(periods) < 2 * _PARTS:
         return 0.0
