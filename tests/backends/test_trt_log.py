@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trtkit.backends.trt_log import LogBook, build_error, parse_error, refusal
-from trtkit.errors import BuildError, ModelError, PlanError
+from trtkit.backends.trt_log import LogBook, build_error, refusal
+from trtkit.errors import BuildError, PlanError
 
 NOISE = "createInferBuilder: Error Code 6: API Usage Error (CUDA initialization failure with error: 35)"
 
@@ -80,34 +80,6 @@ def test_the_cause_counts_though_many_consequences_follow() -> None:
     book = book_of("Cuda Runtime (out of memory)", *(f"consequence {n}" for n in range(9)))
     assert "lower --batch" in build_error(book, "", "TensorRT 11", "m.onnx").hint
     assert "Free device memory" in refusal(book, "TensorRT 11", "m.plan").hint
-
-
-RTX_DET = (
-    'ModelImporter.cpp:140: While parsing node number 12 [Det -> "y"]:',
-    "ModelImporter.cpp:142: --- Begin node ---\nNode name: head/det; 1",
-    "ModelImporter.cpp:143: --- End node ---",
-    "ModelImporter.cpp:151: ERROR: onnxOpCheckers.cpp:1130 In function checkDet:\n[8] false",
-)
-ONE_LINE = (
-    "In node 3 with name: head/foo and operator: Foo (checkFallbackPluginImporter): INVALID_NODE: creator && "
-    '"Plugin not found, are the plugin name, version, and namespace correct?"'
-)
-
-
-@pytest.mark.parametrize(
-    ("errors", "words"),
-    [
-        (RTX_DET, ("at node 'head/det; 1' (operator Det)", "does not support this operator", "[8] false")),
-        ((ONE_LINE,), ("at node 'head/foo' (operator Foo)", "Plugin not found")),
-        (("something else",), ("cannot parse m.onnx: something else",)),
-        ((), ("cannot parse m.onnx: Polygraphy's words",)),
-    ],
-)
-def test_parse_errors_name_node_and_operator(errors: tuple[str, ...], words: tuple[str, ...]) -> None:
-    error = parse_error(book_of(*errors), "Polygraphy's\n words", "TensorRT 11.4.0.106", "m.onnx")
-    assert isinstance(error, ModelError) and error.message.startswith("TensorRT 11.4.0.106 cannot parse m.onnx")
-    assert all(word in error.message for word in words) and "\n" not in error.message
-    assert "onnxruntime" in error.hint and error.log == errors
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,10 @@ def test_refused_options_and_unknown_targets_stop_the_build_itself(convolution: 
 def test_an_unsupported_operator_is_named(tmp_path: Path) -> None:
     node = helper.make_node("Det", ["x"], ["y"], name="head/det")
     error = fails(ModelError, save(tmp_path / "det.onnx", node, output=["N", 3], weights={}))
-    assert "'head/det' (operator Det)" in error.message and "does not support this operator" in error.message
+    assert (
+        "'head/det' (operator Det, float32 → float32)" in error.message
+        and "does not support this operator" in error.message
+    )
     assert "det.onnx" in error.message and "onnxruntime" in error.hint
 
 

@@ -18,7 +18,8 @@ from trtkit.artifacts.layers import LayerReport
 from trtkit.backends import cuda, layer_inspector, layer_log
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
 from trtkit.backends.trt_config import check_timing_cache, common_config, progress_monitor
-from trtkit.backends.trt_log import LogBook, build_error, install_logger, parse_error, refusal
+from trtkit.backends.trt_log import LogBook, build_error, install_logger, refusal
+from trtkit.backends.trt_parse import parse_error
 from trtkit.backends.trt_runner import TrtRunner
 from trtkit.backends.trt_timed import Contexts
 from trtkit.errors import BackendUnavailableError, PlanError, UsageError
@@ -126,7 +127,7 @@ class TrtBackend:
         try:
             builder, network, parser = network_from_onnx_path(str(onnx), strongly_typed=True)
         except PolygraphyException as error:
-            raise parse_error(book, str(error), vendor, onnx.name) from error
+            raise parse_error(book, str(error), vendor, onnx) from error
         except TypeError as error:
             if "nullptr" not in str(error):
                 raise

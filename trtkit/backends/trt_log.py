@@ -5,23 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trtkit.errors import BuildError, ModelError, PlanError, TrtkitError
+from trtkit.errors import BuildError, PlanError
 from trtkit.worker.protocol import Reporter
 
-__all__ = ["LogBook", "build_error", "install_logger", "parse_error", "refusal"]
+__all__ = ["LogBook", "build_error", "install_logger", "refusal"]
 
 # On a machine without a driver every API error is followed by one of these, which says nothing about the error.
 _NOISE = re.compile(r"cudaError 35|CUDA initialization failure|CUDA driver version is insufficient|Failed to open cuda")
 _MEMORY = re.compile(
     r"out of memory|OutOfMemory|insufficient memory|bad_alloc|allocation failed|could not be allocated", re.IGNORECASE
 )
-_NODE = re.compile(
-    r"node (?:\d+ )?with name: (?P<name>.*?) and operator: (?P<op>\w+)"
-)  # one line, TensorRT 10 and newer
-_NODE_OP = re.compile(r"While parsing node number \d+ \[(?P<op>\w+)")  # one message each, all versions
-_NODE_NAME = re.compile(r"^Node name: (?P<name>.*)$", re.MULTILINE)
-_REASON = re.compile(r"ERROR: (?P<reason>.*)", re.DOTALL)
-_UNSUPPORTED = re.compile(r"\[8\] ?|UNSUPPORTED_NODE\b")  # ErrorCode.UNSUPPORTED_NODE
 _KEPT_VERBOSE = "Layers:"
 _INSTALLED: list[Any] = []  # for good: TensorRT's plugin registry keeps a bare pointer to a logger it was handed
 # Words of the builder's errors, and what helps; the first that matches wins.
@@ -143,30 +136,6 @@ def install_logger(book: LogBook, trt: Any) -> Any:
     util.TRT_LOGGER = logger
     G_LOGGER.module_severity = G_LOGGER.CRITICAL
     return logger
-
-
-def parse_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> TrtkitError:
-    """The vendor's ONNX parser said no: a :class:`ModelError` that names the node where the log does.
-
-    Args:
-        book: the log of the attempt.
-        text: the exception's text.
-        vendor: the library's name and version, for people.
-        onnx_name: file name of the model.
-    """
-    reasons = [" ".join(match["reason"].split()) for match in map(_REASON.search, book.errors) if match]
-    said = "; ".join(dict.fromkeys(reasons)) or book.last_errors() or " ".join(text.split())[:600]
-    match = _NODE.search(book.everything)
-    name, op = match or _NODE_NAME.search(book.everything), match or _NODE_OP.search(book.everything)
-    node = f" at node {name['name']!r}" if name else ""
-    node += f" (operator {op['op']})" if op else ""
-    if _UNSUPPORTED.search(said):
-        said = f"it does not support this operator in this form ({said})"
-    return ModelError(
-        f"{vendor} cannot parse {onnx_name}{node}: {said}",
-        hint="Replace or remove what the message names, or use --family onnxruntime for this model.",
-        log=tuple(book.errors[-10:]),
-    )
 
 
 def build_error(book: LogBook, text: str, vendor: str, onnx_name: str) -> BuildError:
