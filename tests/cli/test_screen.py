@@ -85,6 +85,21 @@ def test_an_error_shows_message_last_lines_and_way_out(capfd: pytest.CaptureFixt
     assert lines[7:] == ["hint: Use [this]."]
 
 
+def test_a_crash_shows_trtkits_own_lines_only_if_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    stack = ("Fatal Python error: Segmentation fault", '  File "x.py", line 1 in run', "Extension modules: numpy")
+    error = BuildError("It was killed by SIGSEGV.", hint="Update it.", log=("last words", *stack))
+    show_error(error)
+    assert capfd.readouterr().err.splitlines() == [
+        "error: It was killed by SIGSEGV.",
+        "  | last words",
+        "hint: Update it.",
+    ]
+    show_error(error, verbose=True)
+    assert capfd.readouterr().err.splitlines()[2:5] == [f"  | {line.strip()}" for line in stack]
+    show_error(BuildError("It failed.", hint="Look.", log=('  File "x.py", line 1 in run', "ValueError: no")))
+    assert len(capfd.readouterr().err.splitlines()) == 4, "of another library's traceback nothing is hidden"
+
+
 def test_long_values_wrap_in_their_own_column(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ def out_of_memory(report: Reporter) -> None:
 
 
 def segfault(report: Reporter) -> None:
-    print("the last words", file=sys.stderr, flush=True)
+    print("\x1b[1;31mthe last words\x1b[m", file=sys.stderr, flush=True)
     ctypes.string_at(0)
 
 

@@ -115,7 +115,8 @@ def test_last_words_of_a_segfault_are_kept() -> None:
     with pytest.raises(RunError) as caught:
         run("segfault")
     words, fault, frame = caught.value.log
-    assert words == "the last words"
+    assert words == "the last words", "without the vendor's colours"
+    assert "--verbose" in caught.value.hint
     assert "Segmentation fault" in fault  # faulthandler's own line, with the innermost Python frame after it
     assert "string_at" in frame
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -22,6 +23,12 @@ __all__ = ["Screen", "facts", "out", "show_error", "show_objections"]
 _ERROR_LOG_LINES = 6
 _ERROR_LINE_WIDTH = 160
 _UNWRAPPED = 100_000  # columns: no line is as long
+# What faulthandler writes: its first line, and how the ones below begin.
+_CRASH = re.compile(
+    "Fatal Python error: (Segmentation fault|Aborted|Bus error|Illegal instruction|Floating-point exception)"
+    "|Windows fatal exception"
+)
+_OF_A_CRASH = ('  File "', "Current thread ", "Extension modules: ")
 
 
 def out() -> Console:
@@ -52,11 +59,16 @@ class _Console(Console):
         self.file.flush()
 
 
-def show_error(error: TrtkitError) -> None:
-    """Message, the last log lines that say more than the message does, and the way out."""
+def show_error(error: TrtkitError, *, verbose: bool = False) -> None:
+    """Message, the last log lines that say more than the message does, and the way out.
+
+    What Python says where a library crashed is about trtkit's own lines: ``verbose`` shows it, too.
+    """
     console = _console(stderr=True)
     console.print(Text.assemble(("error: ", "bold red"), error.message))
     shown = [line for line in error.log if line.strip() and line.strip() not in error.message]
+    if not verbose and any(_CRASH.match(line) for line in shown):
+        shown = [line for line in shown if not _CRASH.match(line) and not line.startswith(_OF_A_CRASH)]
     for line in shown[-_ERROR_LOG_LINES:]:
         console.print(Text(f"  | {line.strip()[:_ERROR_LINE_WIDTH]}", style="dim"))
     console.print(Text.assemble(("hint: ", "bold cyan"), error.hint))

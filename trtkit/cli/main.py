@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -79,14 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     A bug is not caught: its traceback is what we need to mend it, and Python's exit code for it is 1.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    refuse = partial(_refuse, as_json="--json" in arguments, verbose=not {"--verbose", "-v"}.isdisjoint(arguments))
     try:
         result: Any = app(args=arguments, prog_name="trtkit", standalone_mode=False, obj=("trtkit", *arguments))
     except TrtkitError as error:
-        return _refuse(error, as_json="--json" in arguments)
+        return refuse(error)
     except _ParserError as error:
         known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
         hint = f"Run trtkit {arguments[0]} --help." if arguments[0] in known else "Run trtkit --help."
-        return _refuse(UsageError(error.format_message(), hint=hint), as_json="--json" in arguments)
+        return refuse(UsageError(error.format_message(), hint=hint))
     except OSError as error:
         if error.errno not in _SYSTEM_SAYS_NO:
             raise
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"The system refuses to read or write a file: {error.strerror}{where}.",
             hint=f"{'Check the permissions' if denied else 'Free space'}, or choose another folder.",
         )
-        return _refuse(refused, as_json="--json" in arguments)
+        return refuse(refused)
     except SystemExit:  # typer's answer to a closed pipe (`trtkit models | head -1`); nothing here leaves by itself
         return EXIT_READER_LEFT
     except (typer.Abort, KeyboardInterrupt):
@@ -106,13 +108,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _refuse(error: TrtkitError, *, as_json: bool) -> int:
+def _refuse(error: TrtkitError, *, as_json: bool, verbose: bool) -> int:
     from trtkit.cli.console import show_error
 
     if as_json and not _later_rank():
         document = {key: value for key, value in error.to_wire().items() if key != "log"}
         print(json.dumps({"error": {**document, "exit_code": error.exit_code}}))
-    show_error(error)
+    show_error(error, verbose=verbose)
     return error.exit_code
 
 

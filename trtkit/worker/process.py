@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ Inbox = queue.Queue[tuple["Worker", Event]]
 """Where the events of one or many workers arrive, each with its sender."""
 
 _LOG_LINES_KEPT = 40
+_CRASHES = [-getattr(signal, name) for name in ("SIGSEGV", "SIGBUS", "SIGILL") if hasattr(signal, name)]
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Worker:
@@ -123,6 +126,11 @@ class Worker:
         self._reap()
         if self._answer is None:
             hint = "Read the last log lines; if memory ran out, free some, or use a smaller maximum batch."
+            if self._process.returncode in _CRASHES:
+                hint = (
+                    "Take another version of the library or another --family; if memory may have run out, use a "
+                    "smaller maximum batch; --verbose shows where it crashed."
+                )
             if self._expired_after_s is not None:
                 how = said_of_death(None, after_s=self._expired_after_s)
                 hint = "Give it more time (of one attempt of bench: --attempt-seconds), or less to do."
@@ -219,4 +227,4 @@ def _drain(stream: IO[bytes] | None, log: deque[str]) -> None:
     if stream is not None:
         with contextlib.suppress(ValueError, OSError):
             for line in stream:
-                log.append(line.decode(errors="replace").rstrip())
+                log.append(_COLOURS.sub("", line.decode(errors="replace")).rstrip())
