@@ -68,15 +68,13 @@ def plain_conv(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
 def plain_inception(w: dict[str, np.ndarray], x: np.ndarray, amax: dict[str, float], dtype: str) -> np.ndarray:
     """``inception()`` once more, as plain NumPy on fake-quantized numbers."""
 
-    axis = None if dtype == "fp8" else 0  # FP8's weights have one scale
-
     def q(name: str, values: np.ndarray) -> np.ndarray:
         return fake_quantize(values, scale_of(amax[name], dtype), dtype)
 
     def layer(name: str, values: np.ndarray) -> np.ndarray:
         weight = w[f"{name}_w"]
-        scales = scale_of(channel_amax(weight, axis), dtype)
-        return plain_conv(values, fake_quantize(weight, scales, dtype, axis), w[f"{name}_b"])
+        scales = scale_of(channel_amax(weight, 0), dtype)
+        return plain_conv(values, fake_quantize(weight, scales, dtype, 0), w[f"{name}_b"])
 
     def relu(values: np.ndarray) -> np.ndarray:
         return np.maximum(values, 0)
@@ -92,7 +90,7 @@ def plain_inception(w: dict[str, np.ndarray], x: np.ndarray, amax: dict[str, flo
     pooled = q("pool2", sliding_window_view(pooled, (3, 3), axis=(2, 3)).max(axis=(4, 5)))
     x = np.concatenate([one, three, relu(layer("projection", pooled))], axis=1)
     x = q("flat", relu(layer("last", q("joined", x))).mean(axis=(2, 3)))
-    weight = fake_quantize(w["fc_w"], scale_of(channel_amax(w["fc_w"], axis), dtype), dtype, axis)
+    weight = fake_quantize(w["fc_w"], scale_of(channel_amax(w["fc_w"], 0), dtype), dtype, 0)
     return x @ weight.T + w["fc_b"]
 
 

@@ -30,7 +30,7 @@ class Placement:
         decisions: one for every node of the main graph, in order.
         tensors: activations that get one pair each, in topological order: what calibration must observe.
         consumers: tensor → (node name, input index) of the readers of its pair; others read it in float.
-        weights: constant → its output channels' dimension; ``None`` for one scale.
+        weights: constant → its output channels' dimension.
         weight_users: constant → (node name, input index) of the nodes that read it quantized.
         shared: groups of tensors that must have one scale.
         raw: those of ``tensors`` that hold the numbers of a graph input, which a rewrite may have moved and padded.
@@ -40,7 +40,7 @@ class Placement:
     decisions: tuple[Decision, ...]
     tensors: tuple[str, ...]
     consumers: dict[str, tuple[tuple[str, int], ...]]
-    weights: dict[str, int | None]
+    weights: dict[str, int]
     weight_users: dict[str, tuple[tuple[str, int], ...]]
     shared: tuple[tuple[str, ...], ...] = ()
     raw: tuple[str, ...] = ()

@@ -82,7 +82,7 @@ class Placer:
         graph, recipe, dtype: what is decided about, the user's say in it, and the quantized type.
         decided: node name → decision; every node of the main graph has one after :meth:`run`.
         readers: tensor that gets a pair → (node name, input index) of the readers of that pair.
-        weights: constant → its output channels' dimension; ``None`` for one scale.
+        weights: constant → its output channels' dimension.
         weight_users: constant → (node name, input index) of the nodes that read it quantized.
     """
 
@@ -91,7 +91,7 @@ class Placer:
     dtype: QuantType
     decided: dict[str, Decision] = field(default_factory=dict)
     readers: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
-    weights: dict[str, int | None] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
     weight_users: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     _groups: list[set[str]] = field(default_factory=list)
 
@@ -155,17 +155,13 @@ class Placer:
         elif self.dtype == "fp8" and window > _FP8_WINDOW and not self.recipe.included(node.name, node.op_type):
             self._decide(node, "F10-fp8-window", f"{window} here")
         else:
-            # FP8's weights take one scale: behind scales per channel TensorRT's FP8 kernels write float32 for a kernel
-            # of its own to scale, add the bias and rectify.
-            axis = None if self.dtype == "fp8" else weight_axis(node, len(stored.dims))
+            axis = weight_axis(node, len(stored.dims))
             if self.weights.setdefault(weight, axis) != axis:
                 self._decide(node, "F7-tied", f"{weight!r}")
                 return
             self._read(node, 0)
             self.weight_users.setdefault(weight, []).append((node.name, 1))
-            self._decide(
-                node, "Q1-weighted", f"weights {'per tensor' if axis is None else f'per channel along axis {axis}'}"
-            )
+            self._decide(node, "Q1-weighted", f"weights per channel along axis {axis}")
 
     def _is_small(self, node: onnx.NodeProto, weight: onnx.TensorProto) -> bool:
         group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)

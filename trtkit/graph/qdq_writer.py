@@ -75,7 +75,7 @@ class Writer:
         for name, axis in self._placement.weights.items():
             self._weight(name, numpy_helper.to_array(stored[name]), axis)
 
-    def _weight(self, name: str, values: np.ndarray, axis: int | None) -> None:
+    def _weight(self, name: str, values: np.ndarray, axis: int) -> None:
         scales = stored_scales(channel_amax(values, axis), self._placement.dtype, self._half)
         quantized = quantize(values, scales, self._placement.dtype, axis)
         names = [self._new(f"{name}_quantized"), self._new(f"{name}_scale")]
@@ -83,8 +83,7 @@ class Writer:
         self._store(names[1], TensorProto.FLOAT, scales)
         output = self._new(f"{name}_dequantized")
         node_name = self._new(f"{name}_DequantizeLinear")
-        along = {} if axis is None else {"axis": axis}
-        self._dequantizers[name] = helper.make_node("DequantizeLinear", names, [output], name=node_name, **along)
+        self._dequantizers[name] = helper.make_node("DequantizeLinear", names, [output], name=node_name, axis=axis)
 
     def activations(self, scales: Mapping[str, np.float32], *, as_inputs: bool) -> None:
         """Store the scales, and make the pairs."""
