@@ -231,8 +231,12 @@ def ranks(size: int, plan: Path, folder: Path, devices: str, **changes: Any) -> 
     return together(size, job)
 
 
-def test_ranks_measure_together_and_rank_0_has_the_result(plan: Path, tmp_path: Path) -> None:
-    first, second = ranks(2, plan, tmp_path, "cpu")
+def test_ranks_measure_together_and_rank_0_has_the_result(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trtkit.pipeline.scale_run.PACE_S", 1.0)  # shorter than the window: who waits for it moves
+    window = {"duration_s": 1.8, "max_duration_s": 2.0}
+    first, second = ranks(2, plan, tmp_path, "cpu", alone=False, settings=window)
     (found,) = first
     assert isinstance(found, Scaled) and second == ()
     assert (found.result.ranks, found.result.launcher) == (2, "rendezvous")

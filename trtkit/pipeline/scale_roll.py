@@ -9,7 +9,7 @@ from typing import Any
 from trtkit.artifacts.scale import Share
 from trtkit.ranks import Lost
 
-__all__ = ["lost_shares", "shared_gpu", "turns"]
+__all__ = ["lost_shares", "problem_of", "shared_gpu", "turns"]
 
 
 def turns(roll: Sequence[Any]) -> tuple[list[int], int]:
@@ -55,3 +55,24 @@ def lost_shares(said: Any, lost: Lost) -> list[Share]:
     return [
         Share(entry["device"], entry["name"], said["host"], lost.rank, problem=lost.why) for entry in said["devices"]
     ]
+
+
+def problem_of(roll: Mapping[int, Any], rank: int, said: Any, *, several: bool) -> str | None:
+    """What is wrong with a rank, with its name where there are several; ``None`` if nothing is.
+
+    Args:
+        roll: by rank, as far as it is known.
+        rank: whose problem.
+        said: ``{"problem", "host"}`` or :class:`~trtkit.ranks.Lost`.
+        several: whether there are other ranks.
+    """
+    known = roll.get(rank)
+    host = known["host"] if isinstance(known, dict) else None
+    if isinstance(said, Lost):
+        where = f"rank {rank}{f' on {host}' if host else ''}" if several else "the rank"
+        return f"{where} is lost: {said.why}"
+    if not said or not said.get("problem"):
+        return None
+    host = said.get("host") or host
+    where = f"rank {rank}{f' on {host}' if host else ''}: " if several else ""
+    return f"{where}{said['problem']}"

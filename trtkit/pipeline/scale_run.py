@@ -13,15 +13,15 @@ from trtkit.artifacts.scale import ALONE, TOGETHER, Phase, ScaleResult, Share
 from trtkit.errors import TrtkitError
 from trtkit.measurement.causes import causes
 from trtkit.pipeline.scale_crew import Crew
-from trtkit.pipeline.scale_roll import lost_shares, shared_gpu, turns
-from trtkit.ranks import Alone, Lost, Meeting
+from trtkit.pipeline.scale_roll import lost_shares, problem_of, shared_gpu, turns
+from trtkit.ranks import LONG_S, Alone, Lost, Meeting
 from trtkit.stages.bench import BenchRequest
 from trtkit.worker import Log, Progress
 
-__all__ = ["LOADING_S", "CutShort", "run_scale"]
+__all__ = ["PACE_S", "CutShort", "run_scale"]
 
-LOADING_S = 1800.0
-"""Longest time for conversion, loading and just-in-time compilation of the slowest rank."""
+PACE_S = 10.0
+"""While workers load and measure, a rank looks after them many times a second: one that does not for so long hangs."""
 
 _START_S = 0.15  # between naming a window's begin and its begin: every rank must hear of it
 _START_PER_RANK_S = 0.002
@@ -111,7 +111,8 @@ class _Flow:
         """Wait until all devices of all ranks are ready; whether they are."""
         number = len(self._requests)
         self._stage(f"Loading and warming up on {number} device{'s' * (number != 1)}")
-        self.crew.wait_until_ready(LOADING_S)
+        self._meeting.pulse.begin("its workers load", PACE_S)
+        self.crew.wait_until_ready(LONG_S)
         mine = [
             {
                 "device": member.name,
@@ -123,7 +124,7 @@ class _Flow:
         ]
         said: dict[str, Any] = {"host": self._host, "devices": mine, "problem": self.crew.problem}
         said["clock_error_s"] = self._meeting.offset_error_s
-        answer = self._meeting.consult(said, self._called, timeout_s=LOADING_S)
+        answer = self._meeting.consult(said, self._called, timeout_s=LONG_S)
         if self._heard(answer):
             self._roll = {0: {"host": answer["host"]}, self._meeting.rank: said} | self._roll
             self._slowest, self._turn, self._turns = answer["slowest"], answer["turn"], answer["turns"]
@@ -147,6 +148,7 @@ class _Flow:
 
     def measure(self, alone: bool) -> None:
         """Every window, in the same order on every rank."""
+        self._meeting.pulse.begin("its workers measure", PACE_S)
         slowest = self._slowest
         seconds = 0.0
         if self._requests:  # rank 0's are what counts, and all ranks were given the same
@@ -165,6 +167,7 @@ class _Flow:
 
     def own_shares(self, *, hurried: bool = False) -> list[Share]:
         """This rank's devices with what was measured."""
+        self._meeting.pulse.begin("it checks and writes results")
         shares = []
         for member in self.crew.members:
             name = member.ready["device"]["name"] if member.ready else None
@@ -182,7 +185,7 @@ class _Flow:
         """Rank 0's result; another's part if rank 0 is lost."""
         self._stage("Gathering")
         # Long enough for the slowest reference check; a rank that is gone is missed within seconds.
-        values = self._meeting.exchange([s.to_json() for s in shares], timeout_s=LOADING_S, to_all=False)
+        values = self._meeting.exchange([s.to_json() for s in shares], timeout_s=LONG_S, to_all=False)
         if self._meeting.leaderless:
             self._note([self._problem_of(0, values[0])])
             return self._result(shares)
@@ -273,7 +276,7 @@ class _Flow:
             self._note(lost)
             return [{"problem": self.problem, "value": None if lost else value()}] * len(values)
 
-        answer = self._meeting.consult(None, agree, timeout_s=LOADING_S)
+        answer = self._meeting.consult(None, agree, timeout_s=LONG_S)
         return float(answer["value"]) if self._heard(answer) and answer["value"] is not None else None
 
     def _note(self, problems: Sequence[str | None]) -> None:
@@ -284,14 +287,4 @@ class _Flow:
             self.problem = causes_first[0]
 
     def _problem_of(self, rank: int, said: Any) -> str | None:
-        several = self._meeting.size > 1
-        known = self._roll.get(rank)
-        host = known["host"] if isinstance(known, dict) else None
-        where = f"rank {rank}{f' on {host}' if host else ''}" if several else ""
-        if isinstance(said, Lost):
-            return f"{where or 'the rank'} is lost: {said.why}"
-        if not said or not said.get("problem"):
-            return None
-        host = said.get("host") or host
-        where = f"rank {rank}{f' on {host}' if host else ''}: " if several else ""
-        return f"{where}{said['problem']}"
+        return problem_of(self._roll, rank, said, several=self._meeting.size > 1)

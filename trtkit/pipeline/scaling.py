@@ -23,11 +23,11 @@ from trtkit.pipeline.bench_replaced import replaced_scale
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_subjects import is_plan
 from trtkit.pipeline.bench_supply import Supply
-from trtkit.pipeline.listener import Listener, Silence
+from trtkit.pipeline.listener import Listener, Moving, Silence
 from trtkit.pipeline.scale_agreement import first_failure, on_the_wire, rank_lost, terms
 from trtkit.pipeline.scale_places import OwnPlace, devices_of_rank, find_own_place
-from trtkit.pipeline.scale_run import LOADING_S, CutShort, run_scale
-from trtkit.ranks import Alone, Lost, Meeting, Place
+from trtkit.pipeline.scale_run import CutShort, run_scale
+from trtkit.ranks import LONG_S, Alone, Lost, Meeting, Place
 from trtkit.stages.bench import BenchRequest
 from trtkit.stages.export import SourceRequest
 from trtkit.stages.plan_cache import PlanCache, cache_folder
@@ -87,7 +87,8 @@ def scale(
         TrtkitError: a refusal; on several ranks whatever failed anywhere ends it on all of them.
         RunError: a device failed; what was measured until then is in the file that the message names.
     """
-    listener, meeting, place = listener or Silence(), meeting or Alone(), place or Place()
+    meeting, place = meeting or Alone(), place or Place()
+    listener = Moving(listener or Silence(), meeting.pulse.move)
     done: list[Scaled] = []
     own: OwnPlace | None = None
     own_error: Exception | None = None
@@ -108,7 +109,7 @@ def scale(
         hosts, size = own.hosts if own else (), meeting.size
         said = {"runs": len(rounds), "error": on_the_wire(own_error)}
         answer = meeting.consult(
-            said, lambda values: [on_the_wire(first_failure(values, hosts))] * size, timeout_s=LOADING_S
+            said, lambda values: [on_the_wire(first_failure(values, hosts))] * size, timeout_s=LONG_S
         )
         if answer is not None:
             failure = rank_lost(answer, hosts) if isinstance(answer, Lost) else from_wire(answer)

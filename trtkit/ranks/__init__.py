@@ -5,8 +5,9 @@ from __future__ import annotations
 from trtkit.ranks.alone import Alone, Lost
 from trtkit.ranks.meeting import Meeting
 from trtkit.ranks.place import Place, find
+from trtkit.ranks.pulse import LONG_S
 
-__all__ = ["Alone", "Lost", "Meeting", "Place", "find", "join"]
+__all__ = ["LONG_S", "Alone", "Lost", "Meeting", "Place", "find", "join"]
 
 
 def join(place: Place) -> Alone | Meeting:

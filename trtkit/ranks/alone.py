@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trtkit.ranks.pulse import Pulse
+
 __all__ = ["Alone", "Lost"]
 
 
@@ -33,6 +35,9 @@ class Alone:
     trouble: str | None = None
     lost = False
     leaderless = False
+
+    def __init__(self) -> None:
+        self.pulse = Pulse()
 
     def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """``[value]``."""

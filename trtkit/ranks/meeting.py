@@ -10,6 +10,7 @@ from trtkit.ranks import clock
 from trtkit.ranks.alone import Lost
 from trtkit.ranks.carrier import Carrier
 from trtkit.ranks.link import Link
+from trtkit.units import seconds_text
 
 __all__ = ["PATIENCE_S", "Meeting"]
 
@@ -28,6 +29,7 @@ class Meeting(Carrier):
         offset_s: rank 0's monotonic clock minus this rank's, in seconds; 0 on rank 0's own machine.
         offset_error_s: bound of its error: half the fastest round trip.
         trouble: what went wrong first on any rank, as soon as this one hears of it; ``None`` while all is well.
+        pulse: where this rank's main thread shows that it moves; the others learn if it does not.
     """
 
     def __init__(self, link: Link, *, patience_s: float = PATIENCE_S) -> None:
@@ -96,7 +98,8 @@ class Meeting(Carrier):
             # Rank 0 has the same deadline and answers after it, with what it has.
             found = self._wait(lambda: self._answers.pop(number, None), until + self._patience_s)
             if found is None:
-                return None, Lost(0, self._lost.get(0, f"rank 0 did not answer within {timeout_s:g} s"))
+                late = "it has left" if self._dismissed else f"rank 0 did not answer within {seconds_text(timeout_s)}"
+                return None, Lost(0, self._lost.get(0, late))
             return None, found[0]
         with self._changed:
             self._given.setdefault(number, {})[0] = value
@@ -105,7 +108,7 @@ class Meeting(Carrier):
             given = self._given.pop(number)
             for rank in range(self.size):
                 if rank not in given:
-                    self._lost.setdefault(rank, f"it did not come within {timeout_s:g} s")
+                    self._lost.setdefault(rank, f"it did not come within {seconds_text(timeout_s)}")
         values = [given[rank] if rank in given else Lost(rank, self._lost[rank]) for rank in range(self.size)]
         answers = decide(values)
         for rank in range(1, self.size):
