@@ -86,7 +86,7 @@ def bench_together(
     _refuse_exports(exports)
     asked = ScalingRequest(request, _plans(plans or ()), alone, ranks_per_device)
     first = place.rank == 0
-    meeting = join(place)
+    meeting = join(place, say=lambda text: typer.echo(f"note: {text}", err=True))
     atexit.register(_leave, meeting)
     try:
         with Screen(verbose=verbose and first, quiet=not first) as screen:

@@ -13,9 +13,11 @@ import selectors
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from trtkit.errors import RunError, UsageError
+from trtkit.ranks.address import connect, listen, shown
 from trtkit.ranks.link import Packet
 from trtkit.ranks.place import Place
 from trtkit.units import seconds_text
@@ -52,14 +54,17 @@ class TcpLink:
 
     Args:
         place: with an ``address``.
-        patience_s: how long ranks wait for each other to come.
+        patience_s: how long ranks wait for each other to come, and for the address's name to be known.
+        say: is told where rank 0 listens, and what is waited for.
 
     Raises:
         RunError: rank 0 cannot listen, or the ranks do not find each other in time.
         UsageError: the address does not exist, or two processes claim one rank.
     """
 
-    def __init__(self, place: Place, *, patience_s: float = 60.0) -> None:
+    def __init__(
+        self, place: Place, *, patience_s: float = 60.0, say: Callable[[str], None] = lambda text: None
+    ) -> None:
         if place.address is None:
             raise ValueError("a TCP link needs an address")
         self.rank, self.size = place.rank, place.size
@@ -68,11 +73,11 @@ class TcpLink:
         self._ranks: dict[int, _Connection] = {}
         self._closed: dict[int, str] = {}
         self._received: deque[Packet] = deque()
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
         if self.rank == 0:
-            self._listen(place.address, patience_s)
+            self._listen(place, patience_s, say)
         else:
-            self._connect(place.address, patience_s)
+            self._connect(place.address, patience_s, say)
 
     def send(self, to: int, message: dict[str, Any]) -> None:
         """See :meth:`trtkit.ranks.link.Link.send`."""
@@ -106,17 +111,17 @@ class TcpLink:
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_WR)
                 connection.socket.close()
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._selector.close()
 
     def abort(self, code: int) -> None:
         """End this process; the others see their connection break."""
         os._exit(code)
 
-    def _read(self, connection: _Connection | None) -> None:
-        if connection is None:
-            self._accept()
+    def _read(self, connection: _Connection | socket.socket) -> None:
+        if isinstance(connection, socket.socket):
+            self._accept(connection)
             return
         try:
             data = connection.socket.recv(2**18)
@@ -140,10 +145,9 @@ class TcpLink:
         if len(connection.pending) > (_HELLO_LIMIT if connection.rank is None else _LINE_LIMIT):
             self._drop(connection, "it sent an endless line")
 
-    def _accept(self) -> None:
-        assert self._listener is not None
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            made, _ = self._listener.accept()
+            made, _ = listener.accept()
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._selector.register(made, selectors.EVENT_READ, _Connection(made))
 
@@ -181,15 +185,13 @@ class TcpLink:
         if connection.rank is not None and self._ranks.pop(connection.rank, None) is not None:
             self._closed.setdefault(connection.rank, why)
 
-    def _listen(self, address: tuple[str, int], patience_s: float) -> None:
-        try:
-            self._listener = socket.create_server(address, backlog=self.size)
-        except OSError as error:
-            raise RunError(
-                f"Rank 0 cannot listen on {address[0]}:{address[1]}: {error.strerror or error}.",
-                hint="Give --rendezvous an address of rank 0's machine and a free port.",
-            ) from error
-        self._selector.register(self._listener, selectors.EVENT_READ, None)
+    def _listen(self, place: Place, patience_s: float, say: Callable[[str], None]) -> None:
+        assert place.address is not None
+        self._listeners, where = listen(place.address, patience_s, self.size, say)
+        for listener in self._listeners:
+            self._selector.register(listener, selectors.EVENT_READ, listener)
+        others = f"{self.size - 1} other rank{'s' * (self.size > 2)}"
+        say(f"rank 0 waits for {others} on {where}")
         until = time.monotonic() + patience_s
         while len(self._ranks) < self.size - 1:
             if time.monotonic() > until:
@@ -197,30 +199,14 @@ class TcpLink:
                 raise RunError(
                     f"Of {self.size} ranks {len(missing)} did not come within {seconds_text(patience_s)}: "
                     f"{', '.join(map(str, missing[:8]))}{' …' * (len(missing) > 8)}.",
-                    hint=f"See that they start, and that they reach {address[0]}:{address[1]}.",
+                    hint=f"See that they start, and that they reach {shown(place.address)}.",
                 )
             for key, _ in self._selector.select(0.2):
                 self._read(key.data)
 
-    def _connect(self, address: tuple[str, int], patience_s: float) -> None:
+    def _connect(self, address: tuple[str, int], patience_s: float, say: Callable[[str], None]) -> None:
         until = time.monotonic() + patience_s
-        while True:
-            try:
-                made = socket.create_connection(address, timeout=5)
-                break
-            except socket.gaierror as error:
-                raise UsageError(
-                    f"There is no host {address[0]!r}: {error.strerror}.", hint="Mend --rendezvous HOST:PORT."
-                ) from error
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise RunError(
-                        f"Rank {self.rank} did not reach rank 0 at {address[0]}:{address[1]} within "
-                        f"{seconds_text(patience_s)}: {error.strerror or error}.",
-                        hint="See that rank 0 runs, and that nothing blocks the port.",
-                    ) from error
-                time.sleep(0.1)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made = connect(address, patience_s, self.rank, say)
         hello = {"rank": self.rank, "size": self.size, "token": self._token}
         made.sendall(json.dumps(hello).encode() + b"\n")
         made.settimeout(max(until - time.monotonic(), 1))
@@ -230,7 +216,7 @@ class TcpLink:
             raise RunError(f"Rank 0 did not answer rank {self.rank}: {error}.", hint="See what rank 0 says.") from error
         if answer.get("refused", "it closed the connection") is not None:
             raise UsageError(
-                f"Rank 0 at {address[0]}:{address[1]} refused rank {self.rank}: "
+                f"Rank 0 at {shown(address)} refused rank {self.rank}: "
                 f"{answer.get('refused', 'it closed the connection')}.",
                 hint="Start every rank of the run with the same size, and each with a rank of its own.",
             )
