@@ -166,7 +166,7 @@ def test_later_ranks_write_nothing_to_standard_output(
 
 
 def test_a_rendezvous_that_nobody_holds_is_an_error(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def quick(place: Any, **_: Any) -> Any:
+    def quick(place: Any, *_: Any) -> Any:
         from trtkit.ranks import Meeting
         from trtkit.ranks.tcp import TcpLink
 

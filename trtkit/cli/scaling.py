@@ -7,7 +7,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trtkit.artifacts.scale import ScaleResult, Share
     from trtkit.pipeline.bench_exporting import BenchExports
     from trtkit.pipeline.bench_request import BenchmarkRequest
-    from trtkit.pipeline.scaling import Scaled
+    from trtkit.pipeline.scaling import Scaled, ScalingRequest
     from trtkit.ranks import Alone, Meeting, Place
 
 __all__ = ["NoAlone", "Plans", "RanksPerDevice", "Rendezvous", "bench_together", "place_of"]
@@ -86,7 +86,7 @@ def bench_together(
     _refuse_exports(exports)
     asked = ScalingRequest(request, _plans(plans or ()), alone, ranks_per_device)
     first = place.rank == 0
-    meeting = join(place, say=lambda text: typer.echo(f"note: {text}", err=True))
+    meeting = join(place, lambda text: typer.echo(f"note: {text}", err=True), _terms(asked) if place.address else None)
     atexit.register(_leave, meeting)
     try:
         with Screen(verbose=verbose and first, quiet=not first) as screen:
@@ -115,6 +115,16 @@ def bench_together(
         for one in done:
             show(one, out())
     return EXIT_VERDICT_NO if strict and not all(one.result.valid for one in done) else 0
+
+
+def _terms(asked: ScalingRequest) -> dict[str, Any]:
+    """What tells this job from another; nothing if the model cannot be read, which is said once the ranks have met."""
+    from trtkit.pipeline.scale_agreement import terms
+
+    try:
+        return terms(asked)
+    except (TrtkitError, OSError):
+        return {}
 
 
 def show(scaled: Scaled, console: Console) -> None:

@@ -1,7 +1,7 @@
 """Messages between ranks over TCP, for launchers without MPI: rank 0 listens, the others connect to it.
 
-A message is one line of JSON. The port is open to whoever reaches it while a run starts: a rank must name the run's
-size and, where ``TRTKIT_RENDEZVOUS_TOKEN`` is set, the same token; everything else that connects is dropped.
+A message is one line of JSON. The port is open to whoever reaches it: a rank must name the run's size and belong to its
+job (:mod:`trtkit.ranks.job`); everything else that connects is dropped.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trtkit.errors import RunError, UsageError
 from trtkit.ranks.address import connect, listen, shown
+from trtkit.ranks.job import job_of
 from trtkit.ranks.link import Packet
 from trtkit.ranks.place import Place
 from trtkit.units import seconds_text
@@ -26,7 +27,8 @@ __all__ = ["TcpLink"]
 
 _SEND_S = 10.0  # a stopped rank reads no more, and its buffer fills
 _PIECE = 2**20
-_HELLO_LIMIT = 4096
+_HELLO_LIMIT = 2**14
+_REFUSED_KEPT = 20
 _LINE_LIMIT = 2**30
 
 
@@ -55,7 +57,8 @@ class TcpLink:
     Args:
         place: with an ``address``.
         patience_s: how long ranks wait for each other to come, and for the address's name to be known.
-        say: is told where rank 0 listens, and what is waited for.
+        say: is told where rank 0 listens, what is waited for, and who was refused.
+        terms: what the job measures, JSON-ready, by name: whoever measures something else belongs to another one.
 
     Raises:
         RunError: rank 0 cannot listen, or the ranks do not find each other in time.
@@ -63,12 +66,18 @@ class TcpLink:
     """
 
     def __init__(
-        self, place: Place, *, patience_s: float = 60.0, say: Callable[[str], None] = lambda text: None
+        self,
+        place: Place,
+        *,
+        patience_s: float = 60.0,
+        say: Callable[[str], None] = lambda text: None,
+        terms: Mapping[str, Any] | None = None,
     ) -> None:
         if place.address is None:
             raise ValueError("a TCP link needs an address")
         self.rank, self.size = place.rank, place.size
-        self._token = os.environ.get("TRTKIT_RENDEZVOUS_TOKEN", "")
+        self._job = job_of(terms or {})
+        self._refused: dict[str, None] = {}  # who, and why; in order
         self._selector = selectors.DefaultSelector()
         self._ranks: dict[int, _Connection] = {}
         self._closed: dict[int, str] = {}
@@ -158,13 +167,13 @@ class TcpLink:
             return
         try:
             hello = json.loads(line)
-            rank, size, token = int(hello["rank"]), int(hello["size"]), hello["token"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            rank, size = int(hello["rank"]), int(hello["size"])
+            problem = self._job.objection(hello)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._drop(connection, "")
             return
-        problem = None
-        if token != self._token:
-            problem = "TRTKIT_RENDEZVOUS_TOKEN differs from rank 0's"
+        if problem is not None:
+            pass
         elif size != self.size:
             problem = f"it counts {size} ranks and rank 0 {self.size}"
         elif not 0 < rank < self.size or rank in self._ranks:
@@ -172,6 +181,8 @@ class TcpLink:
         with contextlib.suppress(OSError):
             connection.socket.sendall(json.dumps({"refused": problem}).encode() + b"\n")
         if problem is not None:
+            if len(self._refused) < _REFUSED_KEPT:
+                self._refused[f"rank {rank} at {_peer(connection.socket)} was refused: {problem}"] = None
             self._drop(connection, "")
             return
         connection.rank = rank
@@ -192,13 +203,17 @@ class TcpLink:
             self._selector.register(listener, selectors.EVENT_READ, listener)
         others = f"{self.size - 1} other rank{'s' * (self.size > 2)}"
         say(f"rank 0 waits for {others} on {where}")
-        until = time.monotonic() + patience_s
+        until, told = time.monotonic() + patience_s, 0
         while len(self._ranks) < self.size - 1:
+            for text in list(self._refused)[told:]:
+                say(text)
+            told = len(self._refused)
             if time.monotonic() > until:
                 missing = sorted(set(range(1, self.size)) - set(self._ranks))
                 raise RunError(
                     f"Of {self.size} ranks {len(missing)} did not come within {seconds_text(patience_s)}: "
-                    f"{', '.join(map(str, missing[:8]))}{' …' * (len(missing) > 8)}.",
+                    f"{', '.join(map(str, missing[:8]))}{' …' * (len(missing) > 8)}."
+                    + "".join(f" {text[0].upper()}{text[1:]}." for text in list(self._refused)[:3]),
                     hint=f"See that they start, and that they reach {shown(place.address)}.",
                 )
             for key, _ in self._selector.select(0.2):
@@ -207,7 +222,7 @@ class TcpLink:
     def _connect(self, address: tuple[str, int], patience_s: float, say: Callable[[str], None]) -> None:
         until = time.monotonic() + patience_s
         made = connect(address, patience_s, self.rank, say)
-        hello = {"rank": self.rank, "size": self.size, "token": self._token}
+        hello = {"rank": self.rank, "size": self.size, **self._job.to_json()}
         made.sendall(json.dumps(hello).encode() + b"\n")
         made.settimeout(max(until - time.monotonic(), 1))
         try:
@@ -218,9 +233,17 @@ class TcpLink:
             raise UsageError(
                 f"Rank 0 at {shown(address)} refused rank {self.rank}: "
                 f"{answer.get('refused', 'it closed the connection')}.",
-                hint="Start every rank of the run with the same size, and each with a rank of its own.",
+                hint="Start every rank of a run with equal options and size, each with a number of its own, and each "
+                "run on its own port. One TRTKIT_RENDEZVOUS_TOKEN on all ranks joins what belongs to several jobs.",
             )
         connection = _Connection(made)
         connection.rank = 0
         self._ranks[0] = connection
         self._selector.register(made, selectors.EVENT_READ, connection)
+
+
+def _peer(made: socket.socket) -> str:
+    try:
+        return str(made.getpeername()[0])
+    except OSError:
+        return "an unknown address"
