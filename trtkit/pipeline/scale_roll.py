@@ -18,14 +18,15 @@ def turns(roll: Sequence[Any]) -> tuple[list[int], int]:
     One device of each machine after the other; machines do not wait for each other's devices.
 
     Args:
-        roll: by rank, ``{"host", "devices"}`` or :class:`~trtkit.ranks.Lost`.
+        roll: by rank, ``{"machine", "devices"}`` or :class:`~trtkit.ranks.Lost`. Containers of one machine, whatever
+            they are called, take turns too.
     """
     rows: dict[str, int] = collections.defaultdict(int)
     first = []
     for entry in roll:
-        host, count = ("", 0) if isinstance(entry, Lost) else (entry["host"], len(entry["devices"]))
-        first.append(rows[host])
-        rows[host] += count
+        machine, count = ("", 0) if isinstance(entry, Lost) else (entry["machine"], len(entry["devices"]))
+        first.append(rows[machine])
+        rows[machine] += count
     return first, max(rows.values(), default=0)
 
 

@@ -15,6 +15,7 @@ from trtkit.measurement.causes import causes
 from trtkit.pipeline.scale_crew import Crew
 from trtkit.pipeline.scale_roll import lost_shares, problem_of, shared_gpu, turns
 from trtkit.ranks import LONG_S, Alone, Lost, Meeting
+from trtkit.ranks.clock import machine
 from trtkit.stages.bench import BenchRequest
 from trtkit.worker import Log, Progress
 
@@ -49,6 +50,7 @@ def run_scale(
     launcher: str = "local",
     alone: bool = True,
     per_device: int = 1,
+    host: str | None = None,
     stage: Callable[[str], None] = lambda title: None,
     on_event: Callable[[str, Progress | Log], None] = lambda device, event: None,
 ) -> ScaleResult | None:
@@ -62,6 +64,7 @@ def run_scale(
         launcher: who started the ranks, for the result.
         alone: also measure each device alone, before and after.
         per_device: how many ranks may share a GPU.
+        host: what this machine is called; its own name if not given.
         stage: is told which part begins.
         on_event: is told what the workers report.
 
@@ -71,7 +74,7 @@ def run_scale(
     Raises:
         CutShort: of several ranks, this one was interrupted.
     """
-    flow = _Flow(requests, meeting, launcher, per_device, stage)
+    flow = _Flow(requests, meeting, launcher, per_device, host or socket.gethostname(), stage)
     with Crew(requests, meeting, on_event) as crew:
         flow.crew = crew
         try:
@@ -94,13 +97,14 @@ class _Flow:
         meeting: Meeting | Alone,
         launcher: str,
         per_device: int,
+        host: str,
         stage: Callable[[str], None],
     ) -> None:
         self.crew: Crew
         self.problem: str | None = None
         self._requests, self._meeting, self._per_device, self._stage = requests, meeting, per_device, stage
         self._launcher = launcher
-        self._host = socket.gethostname()
+        self._host = host
         self._roll: dict[
             int, Any
         ] = {}  # rank → what it said of itself: of all on rank 0, elsewhere of itself and rank 0
@@ -122,8 +126,8 @@ class _Flow:
             }
             for member in self.crew.members
         ]
-        said: dict[str, Any] = {"host": self._host, "devices": mine, "problem": self.crew.problem}
-        said["clock_error_s"] = self._meeting.offset_error_s
+        said: dict[str, Any] = {"host": self._host, "machine": machine(), "devices": mine}
+        said |= {"problem": self.crew.problem, "clock_error_s": self._meeting.offset_error_s}
         answer = self._meeting.consult(said, self._called, timeout_s=LONG_S)
         if self._heard(answer):
             self._roll = {0: {"host": answer["host"]}, self._meeting.rank: said} | self._roll

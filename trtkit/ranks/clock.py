@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from pathlib import Path
 
-__all__ = ["Pings", "identity"]
+__all__ = ["Pings", "identity", "machine"]
 
 _PARTS = (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/timens_offsets"))
 
@@ -18,6 +19,13 @@ def identity() -> str:
         with contextlib.suppress(OSError):
             found.append(part.read_text().strip())
     return "\n".join(found) or f"unknown {time.monotonic()}"
+
+
+def machine() -> str:
+    """Equal on processes of one running machine, whatever it is called: the kernel's boot, else a network card's."""
+    with contextlib.suppress(OSError):
+        return _PARTS[0].read_text().strip()
+    return f"{uuid.getnode():012x}"
 
 
 class Pings:
