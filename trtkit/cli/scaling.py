@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from trtkit.pipeline.scaling import Scaled, ScalingRequest
     from trtkit.ranks import Alone, Meeting, Place
 
-__all__ = ["NoAlone", "Plans", "RanksPerDevice", "Rendezvous", "bench_together", "place_of"]
+__all__ = ["CutShortError", "NoAlone", "Plans", "RanksPerDevice", "Rendezvous", "bench_together", "place_of"]
 
 _PANEL = "Several devices"
+_INTERRUPTED = "it was interrupted"
 
 Plans = Annotated[
     list[str] | None,
@@ -53,6 +55,10 @@ NoAlone = Annotated[
     bool,
     typer.Option("--no-alone", help="Do not measure each device alone too: no efficiency.", rich_help_panel=_PANEL),
 ]
+
+
+class CutShortError(Exception):
+    """A command that was interrupted and has kept something: what, for the line about it."""
 
 
 def place_of(rendezvous: str | None) -> Place:
@@ -95,11 +101,13 @@ def bench_together(
         if first or meeting.leaderless:
             raise
         return error.exit_code  # rank 0 says it
-    except KeyboardInterrupt:
-        meeting.farewell("it was interrupted")
-        if first:
-            raise
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as interruption:
+        meeting.farewell(_INTERRUPTED)
+        if not first:
+            return EXIT_INTERRUPTED
+        if file := getattr(interruption, "file", None):
+            raise CutShortError(f"what was measured until then is in {file}") from None
+        raise
     except BaseException as error:
         meeting.farewell(f"it met a bug ({type(error).__name__}: {error})")
         raise
@@ -245,13 +253,19 @@ def _plans(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _leave(meeting: Meeting | Alone) -> None:
-    """At the interpreter's end: together if all is well; with a lost rank MPI would wait for it for ever."""
+    """At the interpreter's end: together if all is well; with a lost rank MPI would wait for it for ever.
+
+    Where a rank was interrupted, each has said what it had to say and goes: the launcher ends what is left, and MPI's
+    page about an abort would hide our line.
+    """
     from trtkit.ranks.guard import abandoned, end_with_guardian
 
     with contextlib.suppress(OSError):  # a launcher that is gone reads no more
         sys.stdout.flush()
         sys.stderr.flush()
     end_with_guardian()
+    if _INTERRUPTED in meeting.left_because:
+        os._exit(EXIT_INTERRUPTED)
     if meeting.lost or abandoned():
         meeting.abort(RunError.exit_code)
     meeting.close()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from trtkit.artifacts.scale import ALONE, TOGETHER, Phase, ScaleResult, Share
@@ -36,7 +37,12 @@ class CutShort(KeyboardInterrupt):
     Args:
         result: rank 0's, or this rank's own part if there is no rank 0 any more; ``None`` for all other ranks.
         died: whether a rank is gone without a word, which is why a launcher interrupts the others.
+
+    Attributes:
+        file: where it is kept; ``None`` if nothing was.
     """
+
+    file: Path | None = None
 
     def __init__(self, result: ScaleResult | None, *, died: bool = False) -> None:
         super().__init__()

@@ -133,6 +133,7 @@ def scale(
                 _keep(request, found, cut.result, meeting, listener, done)
                 if cut.died and cut.result is not None and cut.result.problem:
                     raise _ended(cut.result.problem, done) from None
+                cut.file = done[-1].file if done else None
                 raise
             _keep(request, found, result, meeting, listener, done)
             problem = (result.problem if result is not None else None) or meeting.trouble

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class Alone:
     trouble: str | None = None
     lost = False
     leaderless = False
+    left_because: Set[str] = frozenset()
 
     def __init__(self) -> None:
         self.pulse = Pulse()

@@ -36,7 +36,7 @@ class Meeting(Carrier):
         super().__init__(link, patience_s)
         self.offset_s, self.offset_error_s = 0.0, 0.0
         self._round = 0
-        self._left = False
+        self._farewell: str | None = None
         self._start()
         self._synchronize()
 
@@ -44,6 +44,11 @@ class Meeting(Carrier):
     def lost(self) -> bool:
         """Whether a rank is gone: a carrier that ends in step with all ranks (MPI) would then wait for ever."""
         return bool(self._lost)
+
+    @property
+    def left_because(self) -> set[str]:
+        """Why ranks are gone, this one's own farewell among them."""
+        return {*self._lost.values(), *([self._farewell] if self._farewell else [])}
 
     @property
     def leaderless(self) -> bool:
@@ -127,9 +132,9 @@ class Meeting(Carrier):
 
         A rank 0 that does not say that it heard counts as lost itself.
         """
-        if self._left:
+        if self._farewell is not None:
             return
-        self._left = True
+        self._farewell = why
         for rank in range(1, self.size) if self.rank == 0 else (0,):
             self._post(rank, {"kind": "gone", "why": why, "value": value})
         self._flush()
