@@ -27,7 +27,7 @@ from trtkit.cli.main import main
 from trtkit.cli.scaling import _leave, _plans, show
 from trtkit.errors import UsageError
 from trtkit.pipeline import ConvertRequest, convert
-from trtkit.pipeline.scale_run import CutShort
+from trtkit.pipeline.scale_cut import CutShort
 from trtkit.pipeline.scaling import Scaled
 from trtkit.stages.export import SourceRequest
 
@@ -82,6 +82,8 @@ def test_failed_and_invalid_devices_are_told_with_their_reasons() -> None:
     assert "node1 cuda:0: The clock fell. Cool it." in text
     assert "It drifts. Wait." in text
     assert "clocks agree within 0.20 ms" in text
+    moved = ScaleResult((doubted,), clock_error_s=2e-4, clock_drift_s=-3e-5)
+    assert "clocks agree within 0.20 ms and drifted by 0.03 ms" in "\n".join(shown(moved, 200))
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])

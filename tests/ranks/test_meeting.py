@@ -105,6 +105,27 @@ def test_clocks_of_different_machines_are_compared(monkeypatch: pytest.MonkeyPat
         assert (error > 0) == (rank == 1)
 
 
+def test_a_clock_that_moves_is_seen_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    boots, real, ahead = iter(["here", "there"]), TcpLink.send, 0.0
+
+    def send(self: TcpLink, to: int, message: dict[str, Any]) -> None:
+        real(self, to, {**message, "clock": message["clock"] + ahead} if message["kind"] == "pong" else message)
+
+    def job(meeting: Meeting) -> Any:
+        nonlocal ahead
+        meeting.exchange(None, timeout_s=10)
+        ahead = 0.25  # rank 0's clock, which answers
+        found = meeting.drift()
+        meeting.exchange(None, timeout_s=10)
+        return found
+
+    monkeypatch.setattr("trtkit.ranks.clock.identity", lambda: next(boots))
+    monkeypatch.setattr(TcpLink, "send", send)
+    first, second = sorted(together(2, job), key=lambda drift: drift.error_s)
+    assert (first.seconds, first.error_s) == (0.0, 0.0), "rank 0 is the measure"
+    assert abs(second.seconds - 0.25) <= second.error_s < 0.1
+
+
 def test_a_rank_that_does_not_come_in_time_is_named_and_the_others_go_on() -> None:
     def job(meeting: Meeting) -> Any:
         if meeting.rank == 2:

@@ -194,6 +194,8 @@ def _below(scaled: Scaled) -> list[tuple[str, str]]:
     windows = [share.phases["together"].seconds for share in result.shares if "together" in share.phases]
     if windows:
         clock = f", clocks agree within {result.clock_error_s * 1e3:.2f} ms" if result.clock_error_s else ""
+        if result.clock_drift_s:
+            clock += f" and drifted by {abs(result.clock_drift_s) * 1e3:.2f} ms"
         lines.append(("window", f"{min(windows):.2f} s shared by all{clock}"))
     lines.append(("samples", str(scaled.file)))
     return lines

@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from trtkit.artifacts.scale import ALONE, TOGETHER, Phase, ScaleResult, Share
 from trtkit.errors import TrtkitError
 from trtkit.measurement.causes import causes
 from trtkit.pipeline.scale_crew import Crew
+from trtkit.pipeline.scale_cut import CutShort
 from trtkit.pipeline.scale_roll import lost_shares, problem_of, shared_gpu, turns
 from trtkit.ranks import LONG_S, Alone, Lost, Meeting
-from trtkit.ranks.clock import machine
+from trtkit.ranks.clock import Drift, machine
 from trtkit.stages.bench import BenchRequest
 from trtkit.worker import Log, Progress
 
-__all__ = ["PACE_S", "CutShort", "run_scale"]
+__all__ = ["PACE_S", "run_scale"]
 
 PACE_S = 10.0
 """While workers load and measure, a rank looks after them many times a second: one that does not for so long hangs."""
@@ -29,24 +29,6 @@ _START_S = 0.15  # between naming a window's begin and its begin: every rank mus
 _START_PER_RANK_S = 0.002
 _SLACK_S = 15.0
 _FAREWELLS_S = 0.3
-
-
-class CutShort(KeyboardInterrupt):
-    """An interruption, with what there is.
-
-    Args:
-        result: rank 0's, or this rank's own part if there is no rank 0 any more; ``None`` for all other ranks.
-        died: whether a rank is gone without a word, which is why a launcher interrupts the others.
-
-    Attributes:
-        file: where it is kept; ``None`` if nothing was.
-    """
-
-    file: Path | None = None
-
-    def __init__(self, result: ScaleResult | None, *, died: bool = False) -> None:
-        super().__init__()
-        self.result, self.died = result, died
 
 
 def run_scale(
@@ -114,7 +96,7 @@ class _Flow:
         self._roll: dict[
             int, Any
         ] = {}  # rank → what it said of itself: of all on rank 0, elsewhere of itself and rank 0
-        self._slowest = 0.0
+        self._slowest, self._drift = 0.0, Drift(None)
         self._turn, self._turns = 0, 0  # of this rank's first device among those of its machine, and of the longest row
 
     def ready(self) -> bool:
@@ -174,6 +156,17 @@ class _Flow:
         self._window(TOGETHER, list(range(len(self.crew.members))), seconds, slowest)
         if alone:
             self._alone(ALONE[1], seconds, slowest)
+        if self.problem is None:
+            drift = self._meeting.drift()
+            said = [drift.seconds, drift.error_s]
+            self._heard(self._meeting.consult(said, self._drifted, timeout_s=_SLACK_S))
+
+    def _drifted(self, said: list[Any]) -> list[dict[str, Any]]:
+        """On rank 0, the clock that moved most; nothing if one of them is not known."""
+        self._note([self._problem_of(rank, one) for rank, one in enumerate(said) if isinstance(one, Lost)])
+        if all(isinstance(one, list) and one[0] is not None for one in said):
+            self._drift = Drift(*max(said, key=lambda one: abs(one[0])))
+        return [{"problem": self.problem}] * len(said)
 
     def own_shares(self, *, hurried: bool = False) -> list[Share]:
         """This rank's devices with what was measured."""
@@ -242,6 +235,8 @@ class _Flow:
             launcher=self._launcher,
             ranks=self._meeting.size,
             clock_error_s=max(errors, default=0.0),
+            clock_drift_s=self._drift.seconds,
+            clock_drift_error_s=self._drift.error_s,
             problem=self.problem,
             command=self._requests[0].command if self._requests else (),
             created=datetime.now(UTC).isoformat(timespec="seconds"),

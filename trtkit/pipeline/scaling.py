@@ -26,9 +26,10 @@ from trtkit.pipeline.bench_supply import Supply
 from trtkit.pipeline.listener import Listener, Moving, Silence
 from trtkit.pipeline.scale_agreement import first_failure, on_the_wire, rank_lost, terms
 from trtkit.pipeline.scale_cores import refuse_shared_parts
+from trtkit.pipeline.scale_cut import CutShort
 from trtkit.pipeline.scale_fit import check_fit
 from trtkit.pipeline.scale_places import OwnPlace, devices_of_rank, find_own_place
-from trtkit.pipeline.scale_run import CutShort, run_scale
+from trtkit.pipeline.scale_run import run_scale
 from trtkit.ranks import LONG_S, Alone, Lost, Meeting, Place
 from trtkit.stages.bench import BenchRequest
 from trtkit.stages.export import SourceRequest

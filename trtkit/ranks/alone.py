@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from trtkit.ranks.clock import Drift
 from trtkit.ranks.pulse import Pulse
 
 __all__ = ["Alone", "Lost"]
@@ -47,6 +48,10 @@ class Alone:
     def consult(self, value: Any, decide: Callable[[list[Any]], Sequence[Any]], *, timeout_s: float) -> Any:
         """``decide([value])[0]``."""
         return decide([value])[0]
+
+    def drift(self) -> Drift:
+        """None: there is one clock."""
+        return Drift(0.0)
 
     def warn(self, why: str) -> None:
         """See :meth:`Meeting.warn`."""

@@ -35,6 +35,7 @@ class Meeting(Carrier):
     def __init__(self, link: Link, *, patience_s: float = PATIENCE_S) -> None:
         super().__init__(link, patience_s)
         self.offset_s, self.offset_error_s = 0.0, 0.0
+        self._pings: clock.Pings | None = None  # of the first estimate; none where rank 0's clock is this one
         self._round = 0
         self._farewell: str | None = None
         self._start()
@@ -180,18 +181,33 @@ class Meeting(Carrier):
         given = self._given[number]
         return all(rank in given or rank in self._lost for rank in range(self.size))
 
+    def drift(self) -> clock.Drift:
+        """How far rank 0's clock has moved against this one's since they met; every rank calls it, at the end.
+
+        Nothing where they are one clock; unknown where rank 0 does not answer.
+        """
+        if self._pings is None:
+            return clock.Drift(0.0, 0.0)
+        return clock.drift(self._pings, self._ping())
+
     def _synchronize(self) -> None:
         """Estimate the difference of the clocks where they are not one."""
         mine = clock.identity()
         first = self.consult(mine, lambda values: [mine] * self.size, timeout_s=60)
         if first != mine and not isinstance(first, Lost):
-            pings = clock.Pings()
-            for _ in range(_PINGS):
-                self._pong = None
-                sent = time.monotonic()
-                self._post(0, {"kind": "ping", "sent": sent})
-                pong = self._wait(lambda: self._pong, sent + 2)
-                if pong is not None and pong["sent"] == sent:
-                    pings.add(sent, pong["clock"], pong["arrived"])
-            self.offset_s, self.offset_error_s = pings.offset_s, pings.error_s
+            self._pings = self._ping()
+            self.offset_s, self.offset_error_s = self._pings.offset_s, self._pings.error_s
         self.exchange(None, timeout_s=60, to_all=False)
+
+    def _ping(self) -> clock.Pings:
+        pings = clock.Pings()
+        for _ in range(_PINGS):
+            self._pong = None
+            sent = time.monotonic()
+            self._post(0, {"kind": "ping", "sent": sent})
+            pong = self._wait(lambda: self._pong, sent + 2)
+            if self.leaderless:
+                break
+            if pong is not None and pong["sent"] == sent:
+                pings.add(sent, pong["clock"], pong["arrived"])
+        return pings
