@@ -55,6 +55,8 @@ def test_there_and_back_through_json() -> None:
         launcher="mpirun",
         ranks=2,
         clock_error_s=2e-4,
+        clock_drift_s=-1e-3,
+        clock_drift_error_s=3e-4,
         findings=(Finding("drift", "It drifts.", "Wait.", {"before_images_per_s": 1.0}),),
         problem="rank 1 is lost",
         command=("trtkit", "bench"),
@@ -67,6 +69,12 @@ def test_there_and_back_through_json() -> None:
         TOGETHER
     ].result.timeline.rows
     assert not back.valid
+
+
+def test_a_result_of_before_the_drift_was_measured_has_none() -> None:
+    old = ScaleResult((share("cuda:0", 10.0),), clock_drift_s=0.5).to_json()
+    del old["clock_drift_s"], old["clock_drift_error_s"]
+    assert ScaleResult.from_json(old).clock_drift_s is None
 
 
 @pytest.mark.parametrize("change", [{"schema": 2}, {"shares": [{}]}, {"findings": None}])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import onnx
 import pytest
@@ -22,9 +24,11 @@ from trtkit.artifacts.finding import Finding, Verdict
 from trtkit.artifacts.scale import TOGETHER, Phase, ScaleResult, Share
 from trtkit.backends.null_timed import VARIABLE
 from trtkit.cli.main import main
-from trtkit.cli.scaling import _plans, show
+from trtkit.cli.scaling import _leave, _plans
+from trtkit.cli.scaling_table import show
 from trtkit.errors import UsageError
 from trtkit.pipeline import ConvertRequest, convert
+from trtkit.pipeline.scale_cut import CutShort
 from trtkit.pipeline.scaling import Scaled
 from trtkit.stages.export import SourceRequest
 
@@ -79,6 +83,8 @@ def test_failed_and_invalid_devices_are_told_with_their_reasons() -> None:
     assert "node1 cuda:0: The clock fell. Cool it." in text
     assert "It drifts. Wait." in text
     assert "clocks agree within 0.20 ms" in text
+    moved = ScaleResult((doubted,), clock_error_s=2e-4, clock_drift_s=-3e-5)
+    assert "clocks agree within 0.20 ms and drifted by 0.03 ms" in "\n".join(shown(moved, 200))
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])
@@ -166,7 +172,7 @@ def test_later_ranks_write_nothing_to_standard_output(
 
 
 def test_a_rendezvous_that_nobody_holds_is_an_error(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def quick(place: Any) -> Any:
+    def quick(place: Any, *_: Any) -> Any:
         from trtkit.ranks import Meeting
         from trtkit.ranks.tcp import TcpLink
 
@@ -174,3 +180,34 @@ def test_a_rendezvous_that_nobody_holds_is_an_error(plan: Path, monkeypatch: pyt
 
     monkeypatch.setattr("trtkit.ranks.join", quick)
     assert main(["bench", str(plan), "--rendezvous", f"127.0.0.1:{free_port()},1,2", *QUICK]) == 8
+
+
+@pytest.mark.parametrize("file", [Path("out/net.scale.json"), None])
+def test_an_interrupted_run_says_what_it_has_kept(
+    file: Path | None, plan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut(*_: Any, **__: Any) -> Any:
+        found = CutShort(None)
+        found.file = file
+        raise found
+
+    monkeypatch.setattr("trtkit.pipeline.scaling.scale", cut)
+    assert main(["bench", str(plan), "--devices", "cpu*2", *QUICK]) == 130
+    kept = f"what was measured until then is in {file}" if file else "nothing half-written was left behind"
+    assert capsys.readouterr().err.splitlines()[-1] == f"interrupted: {kept}"
+
+
+@pytest.mark.parametrize(("why", "code"), [("it was interrupted", 130), ("silent for 4 s", 8)])
+def test_ranks_leave_an_interruption_without_mpis_abort(why: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[tuple[str, int]] = []
+
+    def leave(code: int) -> None:
+        left.append(("exit", code))
+        raise SystemExit
+
+    monkeypatch.setattr("os._exit", leave)
+    meeting = SimpleNamespace(left_because={why}, lost=True, abort=lambda code: left.append(("abort", code)))
+    meeting.close = lambda: left.append(("close", 0))
+    with contextlib.suppress(SystemExit):
+        _leave(cast(Any, meeting))
+    assert left[0] == ("exit" if code == 130 else "abort", code)

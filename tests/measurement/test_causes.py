@@ -123,3 +123,22 @@ def test_a_device_that_did_not_work_throughout_the_window() -> None:
     (found,) = causes(ScaleResult((Share("cuda:0", "H100", "node1", 0, {TOGETHER: late}),)))
     assert (found.id, found.values["idle_s"]) == ("late", pytest.approx(0.25))
     assert found.text == "cuda:0 did not work for 0.25 s of the 2.00 s (together)."
+
+
+@pytest.mark.parametrize(
+    ("error_s", "drift_s", "drift_error_s", "said"),
+    [
+        (0.0, 0.0, 0.0, None),
+        (2e-4, None, 0.0, None),
+        (2e-4, 0.015, 4e-4, None),
+        (2e-4, -0.03, 4e-4, "moved against each other by -30.00 ms during the run and are known within 0.60 ms"),
+        (0.05, None, 0.0, "did not visibly move and are known within 50.00 ms"),
+    ],
+)
+def test_clocks_are_doubted_beyond_a_hundredth_of_the_window(
+    error_s: float, drift_s: float | None, drift_error_s: float, said: str | None
+) -> None:
+    clocks = {"clock_error_s": error_s, "clock_drift_s": drift_s, "clock_drift_error_s": drift_error_s}
+    found = causes(replace(fellows(share(3)), **clocks))
+    assert [one.id for one in found] == (["clock"] if said else [])
+    assert said is None or (said in found[0].text and found[0].values["clock_drift_s"] == drift_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnx
 import pytest
 
 from tests.contract.test_families import conv_net
+from tests.pipeline.test_bench_rows import Notes
 from tests.ranks.test_meeting import together
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.plan import PlanManifest
@@ -21,14 +23,15 @@ from trtkit.errors import BuildError, PlanError, RunError, TrtkitError, UsageErr
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.scale_agreement import first_failure, on_the_wire, refuse_differences, terms
+from trtkit.pipeline.scale_fit import check_fit
 from trtkit.pipeline.scale_places import OwnPlace, devices_of_rank, find_own_place
-from trtkit.pipeline.scaling import ScalingRequest, _check_fit
+from trtkit.pipeline.scaling import ScalingRequest, scale
 from trtkit.ranks import Lost, Meeting, Place
 from trtkit.stages.export import SourceRequest
 
 
 def place(local_rank: int, local_size: int, *, cores: int = 8, bound: bool = False) -> OwnPlace:
-    return OwnPlace(local_rank, local_size, cores, bound)
+    return OwnPlace(local_rank, local_size, cores, 0 if bound else local_rank, 1 if bound else local_size)
 
 
 def taken(asked: str | None, size: int, gpus: int, **more: Any) -> list[str]:
@@ -93,16 +96,23 @@ def own_places(
     hosts: list[str],
     monkeypatch: pytest.MonkeyPatch,
     said: list[dict[str, Any]] | None = None,
+    machines: list[str] | None = None,
+    **more: Any,
 ) -> list[Any]:
     """Every rank's place; ``said`` are its terms."""
-    by_thread: dict[int, set[int]] = {}
-    monkeypatch.setattr("trtkit.pipeline.scale_places._usable", lambda: by_thread[threading.get_ident()])
+    by_thread: dict[int, int] = {}
+    monkeypatch.setattr("trtkit.pipeline.scale_places._usable", lambda: cores[by_thread[threading.get_ident()]])
+    boots = machines or hosts
+    monkeypatch.setattr("trtkit.pipeline.scale_places.machine", lambda: boots[by_thread[threading.get_ident()]])
 
     def job(meeting: Meeting) -> Any:
-        by_thread[threading.get_ident()] = cores[meeting.rank]
+        by_thread[threading.get_ident()] = meeting.rank
         try:
             return find_own_place(
-                meeting, Place(meeting.rank, size, host=hosts[meeting.rank]), (said or [{}] * size)[meeting.rank]
+                meeting,
+                Place(meeting.rank, size, host=hosts[meeting.rank]),
+                (said or [{}] * size)[meeting.rank],
+                **more,
             )
         except UsageError as error:
             return error.message
@@ -113,13 +123,86 @@ def own_places(
 def test_ranks_are_counted_by_machine_and_a_launchers_cores_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = ["a", "b", "a", "b"]
     found = own_places(4, [{0}, {0, 1}, {1}, {0, 1}], hosts, monkeypatch)
-    assert [(own.local_rank, own.local_size, own.cores, own.bound) for own in found] == [
-        (0, 2, 2, True),
-        (0, 2, 2, False),
-        (1, 2, 2, True),
-        (1, 2, 2, False),
+    assert [(own.local_rank, own.local_size, own.cores, own.part_of_cpu) for own in found] == [
+        (0, 2, 2, "cpu"),
+        (0, 2, 2, "cpu:0/2"),
+        (1, 2, 2, "cpu"),
+        (1, 2, 2, "cpu:1/2"),
     ]
-    assert found[0].hosts == tuple(hosts)
+    assert found[0].hosts == tuple(hosts) == tuple(own.host for own in found)
+
+
+def test_ranks_that_a_launcher_binds_to_sockets_divide_each_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = {0, 1, 2, 3}, {4, 5, 6, 7}
+    found = own_places(4, [first, first, second, second], ["a"] * 4, monkeypatch, wanted="cpu")
+    assert [own.part_of_cpu for own in found] == ["cpu:0/2", "cpu:1/2", "cpu:0/2", "cpu:1/2"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "more", "said"),
+    [
+        (
+            [{0, 1}, {1, 2}],
+            {"wanted": "cpu"},
+            "Rank 0 on a (cpu) and rank 1 on a (cpu) would work on the same processor 1",
+        ),
+        (
+            [{0}, {0}, {1, 2}, {3}],
+            {"wanted": "cpu"},
+            "Rank 0 on a (cpu:0/2) and rank 1 on a (cpu:1/2) would work on the same",
+        ),
+        ([{0, 1}] * 2, {"wanted": "cpu", "affinity": (0, 1)}, "would work on the same processors 0, 1"),
+        ([{0, 1}] * 2, {"wanted": "cpu:0/2,cpu"}, "Rank 0 on a (cpu:0/2) and rank 1 on a (cpu) would work on the same"),
+        ([{0, 1}] * 2, {"wanted": "cuda:0,cpu"}, None),
+        ([{0, 1}, {1, 2}], {"wanted": "all"}, None),
+    ],
+)
+def test_ranks_on_the_same_processors_are_refused_on_all_ranks(
+    cores: list[set[int]], more: dict[str, Any], said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for found in own_places(len(cores), cores, ["a"] * len(cores), monkeypatch, **more):
+        assert said in found if said else isinstance(found, OwnPlace)
+
+
+def test_containers_of_one_machine_are_told_apart_by_name_and_may_not_share_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = own_places(2, [{0, 1}] * 2, ["a", "b"], monkeypatch, machines=["boot"] * 2, wanted="cpu")
+    assert all("Rank 0 on a (cpu) and rank 1 on b (cpu) would work on" in message for message in found)
+
+
+def test_machines_of_one_name_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = ["boot 1", "boot 2", "boot 2"]
+    found = own_places(3, [{0}, {0}, {1}], ["localhost"] * 3, monkeypatch, machines=machines, wanted="cpu")
+    assert [(own.host, own.local_rank, own.local_size) for own in found] == [
+        ("localhost#1", 0, 1),
+        ("localhost#2", 0, 2),
+        ("localhost#2", 1, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("devices", "settings", "said"),
+    [
+        ("cpu,cpu:0/2", {}, "cpu and cpu:0/2 would work on the same processor"),
+        ("cpu:0/2,cpu:1/3", {}, "cpu:0/2 and cpu:1/3 would work on the same processor"),
+        ("cpu*5", {}, "would work on the same processor 0"),
+        ("cpu*2", {"affinity": (0,)}, "cpu:0/2 and cpu:1/2 would work on the same processor 0: they would take turns"),
+    ],
+)
+def test_parts_of_one_process_that_overlap_are_refused_before_anything_begins(
+    devices: str, settings: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    onnx.save(conv_net(), tmp_path / "net.onnx")
+    bench = BenchmarkRequest(
+        SourceRequest(str(tmp_path / "net.onnx")), devices=devices, batches=(8,), settings=settings
+    )
+    notes = Notes()
+    with pytest.raises(UsageError, match=re.escape(said)) as caught:
+        scale(ScalingRequest(replace(bench, output=tmp_path / "out", cache=False)), notes)
+    assert "no more than it has processors" in caught.value.hint
+    assert notes.stages == []
 
 
 def test_ranks_with_other_options_are_refused_on_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,12 +273,12 @@ def test_a_plan_for_other_gpus_is_refused_by_name() -> None:
     def target(device: Device) -> Target:
         return cast(Target, SimpleNamespace(device=device, can=SimpleNamespace(gpus=gpus)))
 
-    _check_fit(manifest, target(Device("cuda", 0)))
-    _check_fit(manifest, target(Device("cpu")))
+    check_fit(manifest, target(Device("cuda", 0)))
+    check_fit(manifest, target(Device("cpu")))
     with pytest.raises(
         PlanError, match=r"net\.plan was built for compute capability 9\.0; cuda:1 \(NVIDIA L4\) has 8\.9"
     ) as caught:
-        _check_fit(manifest, target(Device("cuda", 1)))
+        check_fit(manifest, target(Device("cuda", 1)))
     assert "--plan cuda:1=FILE" in caught.value.hint
 
 

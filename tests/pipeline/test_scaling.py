@@ -231,14 +231,23 @@ def ranks(size: int, plan: Path, folder: Path, devices: str, **changes: Any) -> 
     return together(size, job)
 
 
-def test_ranks_measure_together_and_rank_0_has_the_result(plan: Path, tmp_path: Path) -> None:
-    first, second = ranks(2, plan, tmp_path, "cpu")
+def test_ranks_measure_together_and_rank_0_has_the_result(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trtkit.pipeline.scale_run.PACE_S", 1.0)  # shorter than the window: who waits for it moves
+    boots = iter(["here", "there"])
+    monkeypatch.setattr("trtkit.ranks.clock.identity", lambda: next(boots))
+    window = {"duration_s": 1.8, "max_duration_s": 2.0}
+    first, second = ranks(2, plan, tmp_path, "cpu", alone=False, settings=window)
     (found,) = first
     assert isinstance(found, Scaled) and second == ()
     assert (found.result.ranks, found.result.launcher) == (2, "rendezvous")
     assert [share.rank for share in found.result.shares] == [0, 1]
     assert [share.device for share in found.result.shares] == ["cpu:0/2", "cpu:1/2"]
     assert found.result.total_images_per_s == pytest.approx(1000, rel=0.2)
+    # Two clocks by name, which are one in truth.
+    assert found.result.clock_drift_s is not None and found.result.clock_drift_error_s > 0
+    assert abs(found.result.clock_drift_s) <= found.result.clock_drift_error_s
 
 
 def test_more_ranks_than_cores_are_refused_on_every_rank(plan: Path, tmp_path: Path) -> None:

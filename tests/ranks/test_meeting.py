@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from trtkit.errors import RunError, UsageError
-from trtkit.ranks import Alone, Lost, Meeting, Place, join, tcp
+from trtkit.ranks import Alone, Lost, Meeting, Place, carrier, join, tcp
 from trtkit.ranks.tcp import TcpLink
 
 
@@ -104,6 +105,27 @@ def test_clocks_of_different_machines_are_compared(monkeypatch: pytest.MonkeyPat
         assert (error > 0) == (rank == 1)
 
 
+def test_a_clock_that_moves_is_seen_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    boots, real, ahead = iter(["here", "there"]), TcpLink.send, 0.0
+
+    def send(self: TcpLink, to: int, message: dict[str, Any]) -> None:
+        real(self, to, {**message, "clock": message["clock"] + ahead} if message["kind"] == "pong" else message)
+
+    def job(meeting: Meeting) -> Any:
+        nonlocal ahead
+        meeting.exchange(None, timeout_s=10)
+        ahead = 0.25  # rank 0's clock, which answers
+        found = meeting.drift()
+        meeting.exchange(None, timeout_s=10)
+        return found
+
+    monkeypatch.setattr("trtkit.ranks.clock.identity", lambda: next(boots))
+    monkeypatch.setattr(TcpLink, "send", send)
+    first, second = sorted(together(2, job), key=lambda drift: drift.error_s)
+    assert (first.seconds, first.error_s) == (0.0, 0.0), "rank 0 is the measure"
+    assert abs(second.seconds - 0.25) <= second.error_s < 0.1
+
+
 def test_a_rank_that_does_not_come_in_time_is_named_and_the_others_go_on() -> None:
     def job(meeting: Meeting) -> Any:
         if meeting.rank == 2:
@@ -112,7 +134,7 @@ def test_a_rank_that_does_not_come_in_time_is_named_and_the_others_go_on() -> No
         return meeting.exchange(meeting.rank, timeout_s=1.0)
 
     results = together(3, job)
-    assert results[0] == [0, 1, Lost(2, "it did not come within 1 s")]
+    assert results[0] == [0, 1, Lost(2, "it did not come within 1.0 s")]
     assert results[1] == results[0]
 
 
@@ -290,3 +312,56 @@ def test_a_rank_that_was_started_again_belongs_to_the_run_and_nonsense_does_no_h
     assert again.receive(5) == (0, {"kind": "hello"})
     for link in (again, other, made[0]):
         link.close()
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_rank_whose_main_thread_hangs_is_lost_though_its_heart_beats(who: int) -> None:
+    def job(meeting: Meeting) -> Any:
+        if meeting.rank == who:
+            meeting.pulse.begin("its workers measure", 0.3)
+            time.sleep(1.7)
+            return meeting.trouble
+        started = time.monotonic()
+        values = meeting.exchange(meeting.rank, timeout_s=20)
+        assert time.monotonic() - started < 1.6
+        return values[who]
+
+    found = together(3, job)
+    assert re.search("its main thread hangs: nothing for .*s while its workers measure", found.pop(who))
+    assert all(isinstance(lost, Lost) and "its main thread hangs" in lost.why for lost in found)
+
+
+def test_a_rank_that_moves_again_waits_for_nobody_who_has_left() -> None:
+    def job(meeting: Meeting) -> Any:
+        if meeting.rank == 1:
+            meeting.pulse.begin("its workers measure", 0.1)
+            time.sleep(1.2)
+        return meeting.exchange(meeting.rank, timeout_s=15, to_all=False)
+
+    assert together(2, job)[1][0] == Lost(0, "it has left")
+
+
+def test_waiting_for_others_and_long_steps_are_no_hang() -> None:
+    def job(meeting: Meeting) -> Any:
+        meeting.pulse.begin("its workers measure", 0.4)
+        if meeting.rank == 1:
+            meeting.pulse.begin("preparing")
+            time.sleep(1.2)  # rank 0 waits so long, in a step of 0.4 s
+        return meeting.exchange(meeting.rank, timeout_s=20), meeting.trouble
+
+    assert together(2, job) == [([0, 1], None)] * 2
+
+
+def test_a_rank_that_hangs_ends_itself_when_all_others_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carrier, "_LAST_S", 0.1)
+    ended: list[int] = []
+    monkeypatch.setattr(TcpLink, "abort", lambda self, code: ended.append(code))
+
+    def job(meeting: Meeting) -> None:
+        meeting.exchange(None, timeout_s=20)
+        if meeting.rank == 1:
+            meeting.pulse.begin("its workers measure", 0.1)
+            time.sleep(1.9)
+
+    together(2, job)
+    assert ended[:1] == [RunError.exit_code]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,3 +96,30 @@ def test_without_mpi4py_ranks_are_not_as_many_benchmarks(monkeypatch: pytest.Mon
     ) as found:
         MpiLink(Place(1, 4, launcher="mpirun"))
     assert "trtkit[mpi]" in found.value.hint
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_ctrl_c_at_a_terminal_is_answered_with_one_line(tmp_path: Path) -> None:
+    """mpirun shows nothing of its ranks once it was interrupted, so rank 0 writes to the terminal itself."""
+    import pty  # Windows has none
+
+    assert LAUNCHER is not None
+    words = ["bench", str(make_plan(tmp_path)), "--device", "cpu", "--batch", "8", "--warmup", "0.01", "--no-alone"]
+    words += ["--duration", "20", "--max-duration", "21", "-o", str(tmp_path / "out")]
+    env = {VARIABLE: json.dumps({"compute_ms": 0.0, "image_ms": 2.0}), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process, terminal = pty.fork()
+    if process == 0:
+        command = [*LAUNCHER, "-n", "2", sys.executable, "-m", "trtkit", *words]
+        os.execvpe(command[0], command, {**os.environ, **ROOT, **env, "COLUMNS": "500"})
+    shown, pressed, until = b"", False, time.monotonic() + 60
+    while b"interrupted: " not in shown and time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            shown += os.read(terminal, 4096) if select.select([terminal], [], [], 0.1)[0] else b""
+        if not pressed and b"Measuring together" in shown:
+            time.sleep(0.5)
+            pressed = os.write(terminal, b"\x03") > 0
+    os.waitpid(process, 0)
+    (file,) = (tmp_path / "out").glob("*.scale.json")
+    assert f"interrupted: what was measured until then is in {file}" in shown.decode()
+    assert b"MPI_ABORT" not in shown and b"Traceback" not in shown

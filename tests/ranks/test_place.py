@@ -84,6 +84,9 @@ def test_a_rendezvous_without_numbers_takes_them_from_the_launcher() -> None:
     [
         ("node0", {}, "--rendezvous 'node0' is not understood"),
         ("node0:99999,0,2", {}, "is not understood"),
+        ("node0:²,0,2", {}, "is not understood"),
+        ("fe80::1:5000,0,2", {}, "is not understood"),
+        ("[node0]:5000,0,2", {}, "is not understood"),
         ("node0:5000,2,2", {}, "2 of 2 is no rank and size"),
         ("node0:5000", {}, "none was found"),
         (None, {"OMPI_COMM_WORLD_RANK": "x", "OMPI_COMM_WORLD_SIZE": "2"}, "are no rank and size"),

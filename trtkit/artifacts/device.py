@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trtkit.errors import UsageError
 
-__all__ = ["Device", "DeviceFacts", "parse_devices", "processors", "worker_env"]
+__all__ = ["Device", "DeviceFacts", "parse_devices", "processors", "share", "worker_env"]
 
 
 _CPU_PART = re.compile(r"^cpu:(\d+)/([1-9]\d*)$")
@@ -159,7 +159,11 @@ def processors(device: Device) -> tuple[int, ...]:
     """
     if device.kind != "cpu" or not hasattr(os, "sched_getaffinity"):
         return ()
-    usable = sorted(os.sched_getaffinity(0))
+    return share(device, sorted(os.sched_getaffinity(0)))
+
+
+def share(device: Device, usable: Sequence[int]) -> tuple[int, ...]:
+    """The part that a CPU device is of ``usable`` processors, in ascending order; see :func:`processors`."""
     low = device.index * len(usable) // device.parts
     high = (device.index + 1) * len(usable) // device.parts
     return tuple(usable[low : max(high, low + 1)])

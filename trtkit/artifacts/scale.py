@@ -132,7 +132,10 @@ class ScaleResult:
         launcher: ``local`` (one process with a worker for each device), ``mpirun``, ``srun``, ``torchrun`` or
             ``rendezvous``.
         ranks: number of processes that took part.
-        clock_error_s: bound of the error of the machines' common window, in seconds; 0 on one machine.
+        clock_error_s: bound of the error of the machines' common window when ranks met, in seconds; 0 on one machine.
+        clock_drift_s: most that a machine's clock had moved against rank 0's at the end of the run, in seconds, either
+            way; ``None`` if it is not known, as of a run that ended early.
+        clock_drift_error_s: bound of that estimate's error.
         findings: what explains the slowest devices and the loss.
         problem: what ended the run before its end; ``None`` if nothing did.
         command: the command line that made it.
@@ -143,6 +146,8 @@ class ScaleResult:
     launcher: str = "local"
     ranks: int = 1
     clock_error_s: float = 0.0
+    clock_drift_s: float | None = None
+    clock_drift_error_s: float = 0.0
     findings: tuple[Finding, ...] = ()
     problem: str | None = None
     command: tuple[str, ...] = ()
@@ -193,6 +198,8 @@ class ScaleResult:
             "launcher": self.launcher,
             "ranks": self.ranks,
             "clock_error_s": self.clock_error_s,
+            "clock_drift_s": self.clock_drift_s,
+            "clock_drift_error_s": self.clock_drift_error_s,
             "findings": [asdict(finding) for finding in self.findings],
             "command": list(self.command),
             "created": self.created,
@@ -216,6 +223,9 @@ class ScaleResult:
                 shares=tuple(Share.from_json(share) for share in value["shares"]),
                 findings=tuple(Finding.from_json(finding) for finding in value["findings"]),
                 command=tuple(value["command"]),
+                # Results of before the drift was measured have none.
+                clock_drift_s=value.get("clock_drift_s"),
+                clock_drift_error_s=value.get("clock_drift_error_s", 0.0),
                 **{name: value[name] for name in ("launcher", "ranks", "clock_error_s", "problem", "created")},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

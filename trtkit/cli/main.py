@@ -27,6 +27,7 @@ from trtkit.cli import (
     study,
     validate,
 )
+from trtkit.cli.scaling import CutShortError
 from trtkit.errors import EXIT_INTERRUPTED, EXIT_READER_LEFT, TrtkitError, UsageError
 
 # Up to 0.28 typer's parser was click itself; since then it has exceptions of its own.
@@ -81,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     refuse = partial(_refuse, as_json="--json" in arguments, verbose=not {"--verbose", "-v"}.isdisjoint(arguments))
+    kept = ""  # what an interrupted command says of its results
     try:
         result: Any = app(args=arguments, prog_name="trtkit", standalone_mode=False, obj=("trtkit", *arguments))
     except TrtkitError as error:
@@ -103,8 +105,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_READER_LEFT
     except (typer.Abort, KeyboardInterrupt):
         result = EXIT_INTERRUPTED
+    except CutShortError as error:
+        result, kept = EXIT_INTERRUPTED, str(error)
     if result == EXIT_INTERRUPTED and not _later_rank():
-        print("interrupted: nothing half-written was left behind", file=sys.stderr)
+        from trtkit.ranks.guard import tell_terminal
+
+        text = f"interrupted: {kept or 'nothing half-written was left behind'}"
+        if not tell_terminal(text):
+            print(text, file=sys.stderr)
     return result if isinstance(result, int) else 0
 
 

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trtkit.errors import EXIT_INTERRUPTED, EXIT_VERDICT_NO, RunError, TrtkitError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from trtkit.artifacts.scale import ScaleResult, Share
+    from trtkit.artifacts.scale import ScaleResult
     from trtkit.pipeline.bench_exporting import BenchExports
     from trtkit.pipeline.bench_request import BenchmarkRequest
     from trtkit.pipeline.scaling import Scaled, ScalingRequest
     from trtkit.ranks import Alone, Meeting, Place
 
-__all__ = ["NoAlone", "Plans", "RanksPerDevice", "Rendezvous", "bench_together", "place_of", "refuse_for_one"]
+__all__ = [
+    "CutShortError",
+    "NoAlone",
+    "Plans",
+    "RanksPerDevice",
+    "Rendezvous",
+    "bench_together",
+    "place_of",
+    "refuse_for_one",
+]
 
 _PANEL = "Several devices"
+_INTERRUPTED = "it was interrupted"
 
 Plans = Annotated[
     list[str] | None,
@@ -53,6 +62,10 @@ NoAlone = Annotated[
     bool,
     typer.Option("--no-alone", help="Do not measure each device alone too: no efficiency.", rich_help_panel=_PANEL),
 ]
+
+
+class CutShortError(Exception):
+    """A command that was interrupted and has kept something: what, for the line about it."""
 
 
 def place_of(rendezvous: str | None) -> Place:
@@ -104,7 +117,7 @@ def bench_together(
     asked = ScalingRequest(request, _plans(plans or ()), alone, ranks_per_device)
     _refuse_exports(exports, asked)
     first = place.rank == 0
-    meeting = join(place)
+    meeting = join(place, lambda text: typer.echo(f"note: {text}", err=True), _terms(asked) if place.address else None)
     atexit.register(_leave, meeting)
     try:
         with Screen(verbose=verbose and first, quiet=not first) as screen:
@@ -113,11 +126,13 @@ def bench_together(
         if first or meeting.leaderless:
             raise
         return error.exit_code  # rank 0 says it
-    except KeyboardInterrupt:
-        meeting.farewell("it was interrupted")
-        if first:
-            raise
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as interruption:
+        meeting.farewell(_INTERRUPTED)
+        if not first:
+            return EXIT_INTERRUPTED
+        if file := getattr(interruption, "file", None):
+            raise CutShortError(f"what was measured until then is in {file}") from None
+        raise
     except BaseException as error:
         meeting.farewell(f"it met a bug ({type(error).__name__}: {error})")
         raise
@@ -130,83 +145,21 @@ def bench_together(
 
         print(dumps({"results": [{"file": str(one.file), **_short(one.result)} for one in done]}, indent=2))
     else:
+        from trtkit.cli.scaling_table import show
+
         for one in done:
             show(one, out())
     return EXIT_VERDICT_NO if strict and not all(one.result.valid for one in done) else 0
 
 
-def show(scaled: Scaled, console: Console) -> None:
-    """Print one measurement of several devices."""
-    from rich.table import Table
-    from rich.text import Text
+def _terms(asked: ScalingRequest) -> dict[str, Any]:
+    """What tells this job from another; nothing if the model cannot be read, which is said once the ranks have met."""
+    from trtkit.pipeline.scale_agreement import terms
 
-    from trtkit.cli.bench_tables import number
-
-    result = scaled.result
-    name = scaled.file.name.removesuffix(".scale.json")
-    devices = f"{len(result.shares)} device{'s' * (len(result.shares) != 1)}"
-    launcher = "" if result.ranks == 1 else f", {result.ranks} ranks by {result.launcher}"
-    console.print(Text.assemble((name, "bold green"), f"  {devices}{launcher}"))
-    table = Table(box=None, pad_edge=False, header_style="cyan", padding=(0, 2, 0, 0))
-    for head in ("device", "images/s", "alone", "efficiency", "p50 ms", "W", "verdict"):
-        table.add_column(head, justify="left" if head in ("device", "verdict") else "right", no_wrap=True)
-    for share in result.shares:
-        found = share.phases.get("together")
-        verdict = "" if found is None or found.result.verdict.valid else "INVALID"
-        table.add_row(
-            result.label(share),
-            number(share.together_images_per_s),
-            number(share.alone_images_per_s),
-            _percent(share.efficiency),
-            number(found.result.timeline.summary()["latency"]["p50_ms"])
-            if found and len(found.result.timeline)
-            else "",
-            number(_watts(share)),
-            "failed" if share.problem else verdict,
-            style="red" if share.problem or verdict else "",
-        )
-    table.add_row(
-        "all",
-        number(result.total_images_per_s),
-        number(result.sum_of_alone_images_per_s),
-        _percent(result.efficiency),
-        style="bold",
-    )
-    console.print(table)
-    for label, text in _below(scaled):
-        grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-        grid.add_column(style="bold red" if label in ("INVALID", "failed") else "cyan", no_wrap=True, min_width=9)
-        grid.add_column(overflow="fold")
-        grid.add_row(f"  {label}", Text(text))
-        console.print(grid)
-
-
-def _below(scaled: Scaled) -> list[tuple[str, str]]:
-    result = scaled.result
-    lines = [("failed", f"{result.label(share)}: {share.problem}") for share in result.shares if share.problem]
-    seen: dict[str, list[str]] = {}
-    for share in result.shares:
-        for phase in share.phases.values():
-            for finding in phase.result.verdict.reasons:
-                seen.setdefault(f"{finding.text} {finding.next_step}", []).append(result.label(share))
-    lines += [("INVALID", f"{', '.join(dict.fromkeys(devices))}: {text}") for text, devices in seen.items()]
-    lines += [("why", f"{finding.text} {finding.next_step}") for finding in result.findings]
-    windows = [share.phases["together"].seconds for share in result.shares if "together" in share.phases]
-    if windows:
-        clock = f", clocks agree within {result.clock_error_s * 1e3:.2f} ms" if result.clock_error_s else ""
-        lines.append(("window", f"{min(windows):.2f} s shared by all{clock}"))
-    lines.append(("samples", str(scaled.file)))
-    return lines
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
-
-
-def _watts(share: Share) -> float | None:
-    found = share.phases.get("together")
-    power = found.result.conditions.power_w if found else ()
-    return sum(power) / len(power) if power else None
+    try:
+        return terms(asked)
+    except (TrtkitError, OSError):
+        return {}
 
 
 def _short(result: ScaleResult) -> dict[str, object]:
@@ -258,13 +211,19 @@ def _plans(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _leave(meeting: Meeting | Alone) -> None:
-    """At the interpreter's end: together if all is well; with a lost rank MPI would wait for it for ever."""
+    """At the interpreter's end: together if all is well; with a lost rank MPI would wait for it for ever.
+
+    Where a rank was interrupted, each has said what it had to say and goes: the launcher ends what is left, and MPI's
+    page about an abort would hide our line.
+    """
     from trtkit.ranks.guard import abandoned, end_with_guardian
 
     with contextlib.suppress(OSError):  # a launcher that is gone reads no more
         sys.stdout.flush()
         sys.stderr.flush()
     end_with_guardian()
+    if _INTERRUPTED in meeting.left_because:
+        os._exit(EXIT_INTERRUPTED)
     if meeting.lost or abandoned():
         meeting.abort(RunError.exit_code)
     meeting.close()

@@ -21,6 +21,7 @@ _FOREIGN = 0.02
 _COPYING = ("transfers", "overlapped")
 _LATE = 0.01
 _NEARLY_ALWAYS = 0.95
+_CLOCKS = 0.01
 _LIMITS = {
     "sw_power_cap": "power cap",
     "hw_slowdown": "slowed down by hardware",
@@ -36,6 +37,7 @@ def causes(result: ScaleResult) -> tuple[Finding, ...]:
 
     ``slow-device``: more than :data:`LOSS` below the median of the devices of its name. ``scaling-loss``: as much below
     itself alone. ``drift``: alone it was not the same before and after. ``late``: it did not work throughout a window.
+    ``clock``: the machines' clocks are too far apart for the common window, or moved too far meanwhile.
     Devices without a common window are left out.
     """
     findings: list[Finding] = []
@@ -47,7 +49,24 @@ def causes(result: ScaleResult) -> tuple[Finding, ...]:
         findings += _against_itself(share, label)
         findings += _drift(share, label)
         findings += _late(share, label)
-    return tuple(findings)
+    return (*findings, *_clocks(result))
+
+
+def _clocks(result: ScaleResult) -> list[Finding]:
+    """Doubt where the machines' windows may lie apart by more than :data:`_CLOCKS` of the shortest."""
+    windows = [share.phases[TOGETHER].seconds for share in result.shares if TOGETHER in share.phases]
+    drift, error = result.clock_drift_s, result.clock_error_s + result.clock_drift_error_s
+    apart = abs(drift or 0.0) + error
+    if not windows or apart <= min(windows) * _CLOCKS:
+        return []
+    moved = f"moved against each other by {drift * 1e3:.2f} ms during the run" if drift else "did not visibly move"
+    text = (
+        f"The machines' clocks {moved} and are known within {error * 1e3:.2f} ms: the common window of "
+        f"{min(windows):.2f} s is not one for all by up to {apart / min(windows) * 100:.0f} %."
+    )
+    step = "Measure longer (--duration), or see what sets the clocks of the machines and what slows the network."
+    values = {"clock_drift_s": drift, "clock_error_s": error, "window_s": min(windows)}
+    return [Finding("clock", text, step, values)]
 
 
 def _against_fellows(share: Share, fellows: Sequence[Share], label: str) -> list[Finding]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from trtkit.worker import Log, Progress
 
-__all__ = ["Listener", "Silence"]
+__all__ = ["Listener", "Moving", "Silence"]
 
 
 class Listener(Protocol):
@@ -33,3 +34,30 @@ class Silence:
 
     def note(self, text: str) -> None:
         """See :class:`Listener`."""
+
+
+class Moving:
+    """A listener that shows a watchdog that the caller moves, and passes everything on.
+
+    Args:
+        to: who is told.
+        moved: called each time before.
+    """
+
+    def __init__(self, to: Listener, moved: Callable[[], None]) -> None:
+        self._to, self._moved = to, moved
+
+    def stage(self, title: str) -> None:
+        """See :class:`Listener`."""
+        self._moved()
+        self._to.stage(title)
+
+    def event(self, event: Progress | Log) -> None:
+        """See :class:`Listener`."""
+        self._moved()
+        self._to.event(event)
+
+    def note(self, text: str) -> None:
+        """See :class:`Listener`."""
+        self._moved()
+        self._to.note(text)

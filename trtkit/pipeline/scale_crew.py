@@ -168,6 +168,7 @@ class Crew:
         until, stopped = time.monotonic() + timeout_s, False
         looked, awake = 0.0, dict.fromkeys(by_worker, time.monotonic())
         while any(not done(member) and member.problem is None for member in members):
+            self._meeting.pulse.move()
             now = time.monotonic()
             if self._meeting.trouble is not None and not stopped:
                 # Somebody failed: there is no common window any more, so end it and keep what there is.

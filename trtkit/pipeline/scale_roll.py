@@ -9,7 +9,7 @@ from typing import Any
 from trtkit.artifacts.scale import Share
 from trtkit.ranks import Lost
 
-__all__ = ["lost_shares", "shared_gpu", "turns"]
+__all__ = ["lost_shares", "problem_of", "shared_gpu", "turns"]
 
 
 def turns(roll: Sequence[Any]) -> tuple[list[int], int]:
@@ -18,14 +18,15 @@ def turns(roll: Sequence[Any]) -> tuple[list[int], int]:
     One device of each machine after the other; machines do not wait for each other's devices.
 
     Args:
-        roll: by rank, ``{"host", "devices"}`` or :class:`~trtkit.ranks.Lost`.
+        roll: by rank, ``{"machine", "devices"}`` or :class:`~trtkit.ranks.Lost`. Containers of one machine, whatever
+            they are called, take turns too.
     """
     rows: dict[str, int] = collections.defaultdict(int)
     first = []
     for entry in roll:
-        host, count = ("", 0) if isinstance(entry, Lost) else (entry["host"], len(entry["devices"]))
-        first.append(rows[host])
-        rows[host] += count
+        machine, count = ("", 0) if isinstance(entry, Lost) else (entry["machine"], len(entry["devices"]))
+        first.append(rows[machine])
+        rows[machine] += count
     return first, max(rows.values(), default=0)
 
 
@@ -55,3 +56,24 @@ def lost_shares(said: Any, lost: Lost) -> list[Share]:
     return [
         Share(entry["device"], entry["name"], said["host"], lost.rank, problem=lost.why) for entry in said["devices"]
     ]
+
+
+def problem_of(roll: Mapping[int, Any], rank: int, said: Any, *, several: bool) -> str | None:
+    """What is wrong with a rank, with its name where there are several; ``None`` if nothing is.
+
+    Args:
+        roll: by rank, as far as it is known.
+        rank: whose problem.
+        said: ``{"problem", "host"}`` or :class:`~trtkit.ranks.Lost`.
+        several: whether there are other ranks.
+    """
+    known = roll.get(rank)
+    host = known["host"] if isinstance(known, dict) else None
+    if isinstance(said, Lost):
+        where = f"rank {rank}{f' on {host}' if host else ''}" if several else "the rank"
+        return f"{where} is lost: {said.why}"
+    if not said or not said.get("problem"):
+        return None
+    host = said.get("host") or host
+    where = f"rank {rank}{f' on {host}' if host else ''}: " if several else ""
+    return f"{where}{said['problem']}"

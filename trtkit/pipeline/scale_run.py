@@ -13,33 +13,22 @@ from trtkit.artifacts.scale import ALONE, TOGETHER, Phase, ScaleResult, Share
 from trtkit.errors import TrtkitError
 from trtkit.measurement.causes import causes
 from trtkit.pipeline.scale_crew import Crew
-from trtkit.pipeline.scale_roll import lost_shares, shared_gpu, turns
-from trtkit.ranks import Alone, Lost, Meeting
+from trtkit.pipeline.scale_cut import CutShort
+from trtkit.pipeline.scale_roll import lost_shares, problem_of, shared_gpu, turns
+from trtkit.ranks import LONG_S, Alone, Lost, Meeting
+from trtkit.ranks.clock import Drift, machine
 from trtkit.stages.bench import BenchRequest
 from trtkit.worker import Log, Progress
 
-__all__ = ["LOADING_S", "CutShort", "run_scale"]
+__all__ = ["PACE_S", "run_scale"]
 
-LOADING_S = 1800.0
-"""Longest time for conversion, loading and just-in-time compilation of the slowest rank."""
+PACE_S = 10.0
+"""While workers load and measure, a rank looks after them many times a second: one that does not for so long hangs."""
 
 _START_S = 0.15  # between naming a window's begin and its begin: every rank must hear of it
 _START_PER_RANK_S = 0.002
 _SLACK_S = 15.0
 _FAREWELLS_S = 0.3
-
-
-class CutShort(KeyboardInterrupt):
-    """An interruption, with what there is.
-
-    Args:
-        result: rank 0's, or this rank's own part if there is no rank 0 any more; ``None`` for all other ranks.
-        died: whether a rank is gone without a word, which is why a launcher interrupts the others.
-    """
-
-    def __init__(self, result: ScaleResult | None, *, died: bool = False) -> None:
-        super().__init__()
-        self.result, self.died = result, died
 
 
 def run_scale(
@@ -49,6 +38,7 @@ def run_scale(
     launcher: str = "local",
     alone: bool = True,
     per_device: int = 1,
+    host: str | None = None,
     stage: Callable[[str], None] = lambda title: None,
     on_event: Callable[[str, Progress | Log], None] = lambda device, event: None,
 ) -> ScaleResult | None:
@@ -62,6 +52,7 @@ def run_scale(
         launcher: who started the ranks, for the result.
         alone: also measure each device alone, before and after.
         per_device: how many ranks may share a GPU.
+        host: what this machine is called; its own name if not given.
         stage: is told which part begins.
         on_event: is told what the workers report.
 
@@ -71,7 +62,7 @@ def run_scale(
     Raises:
         CutShort: of several ranks, this one was interrupted.
     """
-    flow = _Flow(requests, meeting, launcher, per_device, stage)
+    flow = _Flow(requests, meeting, launcher, per_device, host or socket.gethostname(), stage)
     with Crew(requests, meeting, on_event) as crew:
         flow.crew = crew
         try:
@@ -94,24 +85,26 @@ class _Flow:
         meeting: Meeting | Alone,
         launcher: str,
         per_device: int,
+        host: str,
         stage: Callable[[str], None],
     ) -> None:
         self.crew: Crew
         self.problem: str | None = None
         self._requests, self._meeting, self._per_device, self._stage = requests, meeting, per_device, stage
         self._launcher = launcher
-        self._host = socket.gethostname()
+        self._host = host
         self._roll: dict[
             int, Any
         ] = {}  # rank → what it said of itself: of all on rank 0, elsewhere of itself and rank 0
-        self._slowest = 0.0
+        self._slowest, self._drift = 0.0, Drift(None)
         self._turn, self._turns = 0, 0  # of this rank's first device among those of its machine, and of the longest row
 
     def ready(self) -> bool:
         """Wait until all devices of all ranks are ready; whether they are."""
         number = len(self._requests)
         self._stage(f"Loading and warming up on {number} device{'s' * (number != 1)}")
-        self.crew.wait_until_ready(LOADING_S)
+        self._meeting.pulse.begin("its workers load", PACE_S)
+        self.crew.wait_until_ready(LONG_S)
         mine = [
             {
                 "device": member.name,
@@ -121,9 +114,9 @@ class _Flow:
             }
             for member in self.crew.members
         ]
-        said: dict[str, Any] = {"host": self._host, "devices": mine, "problem": self.crew.problem}
-        said["clock_error_s"] = self._meeting.offset_error_s
-        answer = self._meeting.consult(said, self._called, timeout_s=LOADING_S)
+        said: dict[str, Any] = {"host": self._host, "machine": machine(), "devices": mine}
+        said |= {"problem": self.crew.problem, "clock_error_s": self._meeting.offset_error_s}
+        answer = self._meeting.consult(said, self._called, timeout_s=LONG_S)
         if self._heard(answer):
             self._roll = {0: {"host": answer["host"]}, self._meeting.rank: said} | self._roll
             self._slowest, self._turn, self._turns = answer["slowest"], answer["turn"], answer["turns"]
@@ -147,6 +140,7 @@ class _Flow:
 
     def measure(self, alone: bool) -> None:
         """Every window, in the same order on every rank."""
+        self._meeting.pulse.begin("its workers measure", PACE_S)
         slowest = self._slowest
         seconds = 0.0
         if self._requests:  # rank 0's are what counts, and all ranks were given the same
@@ -162,9 +156,21 @@ class _Flow:
         self._window(TOGETHER, list(range(len(self.crew.members))), seconds, slowest)
         if alone:
             self._alone(ALONE[1], seconds, slowest)
+        if self.problem is None:
+            drift = self._meeting.drift()
+            said = [drift.seconds, drift.error_s]
+            self._heard(self._meeting.consult(said, self._drifted, timeout_s=_SLACK_S))
+
+    def _drifted(self, said: list[Any]) -> list[dict[str, Any]]:
+        """On rank 0, the clock that moved most; nothing if one of them is not known."""
+        self._note([self._problem_of(rank, one) for rank, one in enumerate(said) if isinstance(one, Lost)])
+        if all(isinstance(one, list) and one[0] is not None for one in said):
+            self._drift = Drift(*max(said, key=lambda one: abs(one[0])))
+        return [{"problem": self.problem}] * len(said)
 
     def own_shares(self, *, hurried: bool = False) -> list[Share]:
         """This rank's devices with what was measured."""
+        self._meeting.pulse.begin("it checks and writes results")
         shares = []
         for member in self.crew.members:
             name = member.ready["device"]["name"] if member.ready else None
@@ -182,7 +188,7 @@ class _Flow:
         """Rank 0's result; another's part if rank 0 is lost."""
         self._stage("Gathering")
         # Long enough for the slowest reference check; a rank that is gone is missed within seconds.
-        values = self._meeting.exchange([s.to_json() for s in shares], timeout_s=LOADING_S, to_all=False)
+        values = self._meeting.exchange([s.to_json() for s in shares], timeout_s=LONG_S, to_all=False)
         if self._meeting.leaderless:
             self._note([self._problem_of(0, values[0])])
             return self._result(shares)
@@ -229,6 +235,8 @@ class _Flow:
             launcher=self._launcher,
             ranks=self._meeting.size,
             clock_error_s=max(errors, default=0.0),
+            clock_drift_s=self._drift.seconds,
+            clock_drift_error_s=self._drift.error_s,
             problem=self.problem,
             command=self._requests[0].command if self._requests else (),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -273,7 +281,7 @@ class _Flow:
             self._note(lost)
             return [{"problem": self.problem, "value": None if lost else value()}] * len(values)
 
-        answer = self._meeting.consult(None, agree, timeout_s=LOADING_S)
+        answer = self._meeting.consult(None, agree, timeout_s=LONG_S)
         return float(answer["value"]) if self._heard(answer) and answer["value"] is not None else None
 
     def _note(self, problems: Sequence[str | None]) -> None:
@@ -284,14 +292,4 @@ class _Flow:
             self.problem = causes_first[0]
 
     def _problem_of(self, rank: int, said: Any) -> str | None:
-        several = self._meeting.size > 1
-        known = self._roll.get(rank)
-        host = known["host"] if isinstance(known, dict) else None
-        where = f"rank {rank}{f' on {host}' if host else ''}" if several else ""
-        if isinstance(said, Lost):
-            return f"{where or 'the rank'} is lost: {said.why}"
-        if not said or not said.get("problem"):
-            return None
-        host = said.get("host") or host
-        where = f"rank {rank}{f' on {host}' if host else ''}: " if several else ""
-        return f"{where}{said['problem']}"
+        return problem_of(self._roll, rank, said, several=self._meeting.size > 1)

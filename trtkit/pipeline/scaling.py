@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.files import write_json
@@ -14,7 +14,7 @@ from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.artifacts.precision import tf32_products
 from trtkit.artifacts.scale import ScaleResult
 from trtkit.backends.probing import probe
-from trtkit.errors import PlanError, RunError, TrtkitError, UsageError, from_wire
+from trtkit.errors import RunError, TrtkitError, UsageError, from_wire
 from trtkit.pipeline.bench_choices import batches_of, modes_of, too_many_threads
 from trtkit.pipeline.bench_family import Target, targets
 from trtkit.pipeline.bench_given import GivenPlan
@@ -23,11 +23,14 @@ from trtkit.pipeline.bench_replaced import replaced_scale
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_subjects import is_plan
 from trtkit.pipeline.bench_supply import Supply
-from trtkit.pipeline.listener import Listener, Silence
+from trtkit.pipeline.listener import Listener, Moving, Silence
 from trtkit.pipeline.scale_agreement import first_failure, on_the_wire, rank_lost, terms
+from trtkit.pipeline.scale_cores import refuse_shared_parts
+from trtkit.pipeline.scale_cut import CutShort
+from trtkit.pipeline.scale_fit import check_fit
 from trtkit.pipeline.scale_places import OwnPlace, devices_of_rank, find_own_place
-from trtkit.pipeline.scale_run import LOADING_S, CutShort, run_scale
-from trtkit.ranks import Alone, Lost, Meeting, Place
+from trtkit.pipeline.scale_run import run_scale
+from trtkit.ranks import LONG_S, Alone, Lost, Meeting, Place
 from trtkit.stages.bench import BenchRequest
 from trtkit.stages.export import SourceRequest
 from trtkit.stages.plan_cache import PlanCache, cache_folder
@@ -87,7 +90,8 @@ def scale(
         TrtkitError: a refusal; on several ranks whatever failed anywhere ends it on all of them.
         RunError: a device failed; what was measured until then is in the file that the message names.
     """
-    listener, meeting, place = listener or Silence(), meeting or Alone(), place or Place()
+    meeting, place = meeting or Alone(), place or Place()
+    listener = Moving(listener or Silence(), meeting.pulse.move)
     done: list[Scaled] = []
     own: OwnPlace | None = None
     own_error: Exception | None = None
@@ -96,7 +100,8 @@ def scale(
         try:
             devices = request.bench.devices
             if meeting.size > 1:
-                own = find_own_place(meeting, place, terms(request))
+                pinned = cast("tuple[int, ...]", request.bench.settings.get("affinity") or ())
+                own = find_own_place(meeting, place, terms(request), wanted=_wanted(request), affinity=pinned)
                 devices = _devices(request, own)
             rounds = tuple(_rounds(request, devices, listener, stack))
             if meeting.rank == 0:
@@ -108,7 +113,7 @@ def scale(
         hosts, size = own.hosts if own else (), meeting.size
         said = {"runs": len(rounds), "error": on_the_wire(own_error)}
         answer = meeting.consult(
-            said, lambda values: [on_the_wire(first_failure(values, hosts))] * size, timeout_s=LOADING_S
+            said, lambda values: [on_the_wire(first_failure(values, hosts))] * size, timeout_s=LONG_S
         )
         if answer is not None:
             failure = rank_lost(answer, hosts) if isinstance(answer, Lost) else from_wire(answer)
@@ -121,6 +126,7 @@ def scale(
                     launcher=place.launcher,
                     alone=request.alone,
                     per_device=request.ranks_per_device,
+                    host=own.host if own else None,
                     stage=listener.stage,
                     on_event=lambda device, event: listener.event(event),
                 )
@@ -128,6 +134,7 @@ def scale(
                 _keep(request, found, cut.result, meeting, listener, done)
                 if cut.died and cut.result is not None and cut.result.problem:
                     raise _ended(cut.result.problem, done) from None
+                cut.file = done[-1].file if done else None
                 raise
             _keep(request, found, result, meeting, listener, done)
             problem = (result.problem if result is not None else None) or meeting.trouble
@@ -172,10 +179,18 @@ def _ended(problem: str, done: Sequence[Scaled]) -> RunError:
     )
 
 
+def _gpus() -> int:
+    return len(probe("onnxruntime").gpus)
+
+
+def _wanted(request: ScalingRequest) -> str:
+    with contextlib.suppress(TrtkitError):  # it comes again, where the ranks learn of it
+        return request.bench.devices or ("" if _gpus() else "cpu")
+    return ""
+
+
 def _devices(request: ScalingRequest, own: OwnPlace) -> str:
-    return devices_of_rank(
-        request.bench.devices, own, gpus=lambda: len(probe("onnxruntime").gpus), per_device=request.ranks_per_device
-    )
+    return devices_of_rank(request.bench.devices, own, gpus=_gpus, per_device=request.ranks_per_device)
 
 
 def _rounds(
@@ -191,6 +206,7 @@ def _rounds(
     cache = PlanCache(cache_folder() if bench.cache else stack.enter_context(_scratch()))
     first = _supply(bench, cache, listener, stack)
     places, _ = targets(first.family(), devices)
+    refuse_shared_parts(places, bench.settings)
     unknown = set(request.plans) - {str(target.device) for target in places}
     if unknown:
         known = ", ".join(str(target.device) for target in places)
@@ -260,25 +276,8 @@ def _own_supply(
             raise UsageError(f"--plan {target.device}={plan}: that is no plan.", hint="Convert it first.")
     file = plan or Path(request.bench.source.text)
     if isinstance(supply, GivenPlan) and manifest_path(file).exists():
-        _check_fit(PlanManifest.read(file), target)
+        check_fit(PlanManifest.read(file), target)
     return supply
-
-
-def _check_fit(manifest: PlanManifest, target: Target) -> None:
-    """Refuse a plan for other GPUs than the device.
-
-    Raises:
-        PlanError: naming plan and device.
-    """
-    gpu = next((gpu for gpu in target.can.gpus if gpu.index == target.device.index), None)
-    if target.device.kind != "cuda" or gpu is None or not manifest.targets:
-        return
-    if gpu.compute_capability not in manifest.targets:
-        raise PlanError(
-            f"{manifest.file} was built for compute capability {', '.join(manifest.targets)}; {target.device} "
-            f"({gpu.name}) has {gpu.compute_capability}.",
-            hint=f"Give {target.device} a plan of its own: --plan {target.device}=FILE.",
-        )
 
 
 def _supply(

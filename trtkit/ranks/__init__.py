@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from trtkit.ranks.alone import Alone, Lost
 from trtkit.ranks.meeting import Meeting
 from trtkit.ranks.place import Place, find
+from trtkit.ranks.pulse import LONG_S
 
-__all__ = ["Alone", "Lost", "Meeting", "Place", "find", "join"]
+__all__ = ["LONG_S", "Alone", "Lost", "Meeting", "Place", "find", "join"]
 
 
-def join(place: Place) -> Alone | Meeting:
+def join(
+    place: Place, say: Callable[[str], None] = lambda text: None, terms: Mapping[str, Any] | None = None
+) -> Alone | Meeting:
     """Meet the other ranks of a run: over TCP where the place has an address, else over MPI.
 
     With MPI the caller goes on in a child process (:mod:`trtkit.ranks.guard`): call it before there are threads.
+
+    Args:
+        place: this process's.
+        say: is told where rank 0 listens, what is waited for, and who was refused.
+        terms: what is measured, JSON-ready, by name: over TCP whoever measures something else is refused.
 
     Raises:
         UsageError: the launcher is one that needs ``--rendezvous``, or the ranks do not belong together.
@@ -24,7 +35,7 @@ def join(place: Place) -> Alone | Meeting:
     if place.address is not None:
         from trtkit.ranks.tcp import TcpLink
 
-        return Meeting(TcpLink(place))
+        return Meeting(TcpLink(place, say=say, terms=terms))
     from trtkit.ranks.guard import outlive_launcher
     from trtkit.ranks.mpi import MpiLink
 

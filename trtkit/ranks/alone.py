@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
+
+from trtkit.ranks.clock import Drift
+from trtkit.ranks.pulse import Pulse
 
 __all__ = ["Alone", "Lost"]
 
@@ -33,6 +36,10 @@ class Alone:
     trouble: str | None = None
     lost = False
     leaderless = False
+    left_because: Set[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.pulse = Pulse()
 
     def exchange(self, value: Any, *, timeout_s: float, to_all: bool = True) -> list[Any]:
         """``[value]``."""
@@ -41,6 +48,10 @@ class Alone:
     def consult(self, value: Any, decide: Callable[[list[Any]], Sequence[Any]], *, timeout_s: float) -> Any:
         """``decide([value])[0]``."""
         return decide([value])[0]
+
+    def drift(self) -> Drift:
+        """None: there is one clock."""
+        return Drift(0.0)
 
     def warn(self, why: str) -> None:
         """See :meth:`Meeting.warn`."""

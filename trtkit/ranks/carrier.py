@@ -1,22 +1,27 @@
 """The thread of a rank that carries its messages: it sends, listens, beats, and misses who is silent.
 
 So a rank whose main thread converts a model or waits for a worker still answers; a process that was stopped or killed
-does not, and is missed after the patience that it was given.
+does not, and is missed after the patience that it was given. A heartbeat also says whether the main thread hangs
+(:mod:`trtkit.ranks.pulse`): such a rank counts as lost too.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any
 
+from trtkit.errors import RunError
 from trtkit.ranks.link import Link
+from trtkit.ranks.pulse import Pulse
 
 __all__ = ["Carrier"]
 
 _BEAT_S = 0.5
 _AWAKE_S, _ASLEEP_S = 0.002, 0.02  # how long the thread listens at a time: after a message, and after a silence
 _DROWSY_S = 0.1
+_LAST_S = 10.0  # a rank that hangs ends itself so long after all others have left
 
 
 class Carrier:
@@ -24,11 +29,13 @@ class Carrier:
 
     Attributes:
         trouble: what went wrong first on any rank, as soon as this one hears of it; ``None`` while all is well.
+        pulse: where this rank's main thread shows that it moves.
     """
 
     def __init__(self, link: Link, patience_s: float) -> None:
         self.rank, self.size = link.rank, link.size
         self.trouble: str | None = None
+        self.pulse = Pulse()
         self._link = link
         self._patience_s = patience_s
         self._changed = threading.Condition()
@@ -42,6 +49,7 @@ class Carrier:
         self._here: set[int] = set()
         # Rank 0 hears everybody, the others hear rank 0.
         self._heard = dict.fromkeys(range(1, self.size) if self.rank == 0 else (0,), time.monotonic())
+        self._left_alone_s: float | None = None  # since when all others are gone while the main thread hangs
         self._leaving = threading.Event()
         self._pump = threading.Thread(target=self._carry, name="ranks", daemon=True)
 
@@ -58,13 +66,15 @@ class Carrier:
             time.sleep(0.002)
 
     def _wait(self, ready: Any, until: float) -> Any:
-        """What ``ready()`` gives once it is not ``None``; ``None`` at the deadline or when rank 0 is lost."""
+        """What ``ready()`` gives once it is not ``None``; ``None`` at the deadline or once rank 0 is gone."""
         with self._changed:
             while (found := ready()) is None:
+                self.pulse.move()
                 left = until - time.monotonic()
-                if left <= 0 or 0 in self._lost:
+                if left <= 0 or 0 in self._lost or self._dismissed:
                     return None
                 self._changed.wait(min(left, 0.2))
+            self.pulse.move()
             return found
 
     def _carry(self) -> None:
@@ -95,15 +105,34 @@ class Carrier:
                 if beaten and now - beaten > self._patience_s / 2:
                     # This process itself was stopped or starved: the others' silence is its own.
                     self._heard = dict.fromkeys(self._heard, now)
+                    self.pulse.move()
                 beaten = now
-                for rank in self._heard:
-                    if rank not in self._lost:
-                        self._link.send(rank, {"kind": "beat"})
+                self._beat(now)
             self._miss(now)
+
+    def _beat(self, now: float) -> None:
+        stuck = self.pulse.stuck()
+        beat = {"kind": "beat"} if stuck is None else {"kind": "beat", "stuck": stuck}
+        for rank in self._heard:
+            if rank not in self._lost:
+                self._link.send(rank, beat)
+        if stuck is None:
+            self._left_alone_s = None
+            return
+        self._hear_of(f"rank {self.rank} is lost: {stuck}")  # should it move again, it learns that nobody waits for it
+        if self._left_alone_s is None and self._heard.keys() <= self._link.closed().keys():
+            self._left_alone_s = now
+        if self._left_alone_s is not None and now - self._left_alone_s > _LAST_S:
+            os.write(2, f"error: Rank {self.rank} ends, for the others have left: {stuck}.\n".encode())
+            self._link.abort(RunError.exit_code)
 
     def _take(self, sender: int, message: dict[str, Any], now: float) -> None:
         self._heard[sender] = now
         kind = message["kind"]
+        if kind == "beat":
+            if message.get("stuck"):
+                self._lose({sender: message["stuck"]})
+            return
         if kind == "ping":
             self._link.send(sender, {"kind": "pong", "sent": message["sent"], "clock": time.monotonic()})
             return
@@ -137,10 +166,14 @@ class Carrier:
     def _miss(self, now: float) -> None:
         if self._dismissed:
             return  # rank 0 has said goodbye
-        gone = {rank: why for rank, why in self._link.closed().items() if rank not in self._lost}
+        gone = dict(self._link.closed())
         for rank, heard in self._heard.items():
-            if now - heard > self._patience_s and rank not in self._lost:
+            if now - heard > self._patience_s:
                 gone.setdefault(rank, f"silent for {now - heard:.0f} s")
+        self._lose(gone)
+
+    def _lose(self, gone: dict[int, str]) -> None:
+        gone = {rank: why for rank, why in gone.items() if rank not in self._lost}
         if gone:
             with self._changed:
                 self._lost |= gone

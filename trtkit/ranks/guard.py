@@ -17,7 +17,7 @@ from types import FrameType
 
 from trtkit.errors import RunError
 
-__all__ = ["abandoned", "at_most", "end_with_guardian", "outlive_launcher"]
+__all__ = ["abandoned", "at_most", "end_with_guardian", "outlive_launcher", "tell_terminal"]
 
 _LOOK_S = 0.2
 _LAST_S = 8.0
@@ -28,6 +28,7 @@ hint: See what the ranks say, that none is stopped, and that mpirun alone works:
 """
 
 _guardian: int | None = None
+_terminal: int | None = None
 
 
 def abandoned() -> bool:
@@ -41,18 +42,32 @@ def end_with_guardian() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def tell_terminal(text: str) -> bool:
+    """Write a line to the terminal that the launcher was started from; whether there is one.
+
+    Open MPI's mpirun shows nothing that ranks write once Ctrl-C was pressed.
+    """
+    if _guardian is None or _terminal is None:
+        return False
+    with contextlib.suppress(OSError):
+        return os.write(_terminal, f"{text}\n".encode()) > 0
+    return False
+
+
 def outlive_launcher() -> None:
     """Return in a new process that the launcher cannot kill; the old one waits for it and never returns.
 
     Linux only; elsewhere nothing happens. Call it before MPI is started and before there are threads. When the old
     process ends, the new one gets SIGTERM, and is gone :data:`_LAST_S` seconds later whatever it does.
     """
-    global _guardian
+    global _guardian, _terminal
     if sys.platform != "linux" or _guardian is not None:
         return
     sys.stdout.flush()
     sys.stderr.flush()
     guardian = os.getpid()
+    with contextlib.suppress(OSError):  # most ranks have none
+        _terminal = os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     child = os.fork()
     if child:
         _wait_for(child)

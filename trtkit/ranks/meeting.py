@@ -10,6 +10,7 @@ from trtkit.ranks import clock
 from trtkit.ranks.alone import Lost
 from trtkit.ranks.carrier import Carrier
 from trtkit.ranks.link import Link
+from trtkit.units import seconds_text
 
 __all__ = ["PATIENCE_S", "Meeting"]
 
@@ -28,13 +29,15 @@ class Meeting(Carrier):
         offset_s: rank 0's monotonic clock minus this rank's, in seconds; 0 on rank 0's own machine.
         offset_error_s: bound of its error: half the fastest round trip.
         trouble: what went wrong first on any rank, as soon as this one hears of it; ``None`` while all is well.
+        pulse: where this rank's main thread shows that it moves; the others learn if it does not.
     """
 
     def __init__(self, link: Link, *, patience_s: float = PATIENCE_S) -> None:
         super().__init__(link, patience_s)
         self.offset_s, self.offset_error_s = 0.0, 0.0
+        self._pings: clock.Pings | None = None  # of the first estimate; none where rank 0's clock is this one
         self._round = 0
-        self._left = False
+        self._farewell: str | None = None
         self._start()
         self._synchronize()
 
@@ -42,6 +45,11 @@ class Meeting(Carrier):
     def lost(self) -> bool:
         """Whether a rank is gone: a carrier that ends in step with all ranks (MPI) would then wait for ever."""
         return bool(self._lost)
+
+    @property
+    def left_because(self) -> set[str]:
+        """Why ranks are gone, this one's own farewell among them."""
+        return {*self._lost.values(), *([self._farewell] if self._farewell else [])}
 
     @property
     def leaderless(self) -> bool:
@@ -96,7 +104,8 @@ class Meeting(Carrier):
             # Rank 0 has the same deadline and answers after it, with what it has.
             found = self._wait(lambda: self._answers.pop(number, None), until + self._patience_s)
             if found is None:
-                return None, Lost(0, self._lost.get(0, f"rank 0 did not answer within {timeout_s:g} s"))
+                late = "it has left" if self._dismissed else f"rank 0 did not answer within {seconds_text(timeout_s)}"
+                return None, Lost(0, self._lost.get(0, late))
             return None, found[0]
         with self._changed:
             self._given.setdefault(number, {})[0] = value
@@ -105,7 +114,7 @@ class Meeting(Carrier):
             given = self._given.pop(number)
             for rank in range(self.size):
                 if rank not in given:
-                    self._lost.setdefault(rank, f"it did not come within {timeout_s:g} s")
+                    self._lost.setdefault(rank, f"it did not come within {seconds_text(timeout_s)}")
         values = [given[rank] if rank in given else Lost(rank, self._lost[rank]) for rank in range(self.size)]
         answers = decide(values)
         for rank in range(1, self.size):
@@ -124,9 +133,9 @@ class Meeting(Carrier):
 
         A rank 0 that does not say that it heard counts as lost itself.
         """
-        if self._left:
+        if self._farewell is not None:
             return
-        self._left = True
+        self._farewell = why
         for rank in range(1, self.size) if self.rank == 0 else (0,):
             self._post(rank, {"kind": "gone", "why": why, "value": value})
         self._flush()
@@ -172,18 +181,33 @@ class Meeting(Carrier):
         given = self._given[number]
         return all(rank in given or rank in self._lost for rank in range(self.size))
 
+    def drift(self) -> clock.Drift:
+        """How far rank 0's clock has moved against this one's since they met; every rank calls it, at the end.
+
+        Nothing where they are one clock; unknown where rank 0 does not answer.
+        """
+        if self._pings is None:
+            return clock.Drift(0.0, 0.0)
+        return clock.drift(self._pings, self._ping())
+
     def _synchronize(self) -> None:
         """Estimate the difference of the clocks where they are not one."""
         mine = clock.identity()
         first = self.consult(mine, lambda values: [mine] * self.size, timeout_s=60)
         if first != mine and not isinstance(first, Lost):
-            pings = clock.Pings()
-            for _ in range(_PINGS):
-                self._pong = None
-                sent = time.monotonic()
-                self._post(0, {"kind": "ping", "sent": sent})
-                pong = self._wait(lambda: self._pong, sent + 2)
-                if pong is not None and pong["sent"] == sent:
-                    pings.add(sent, pong["clock"], pong["arrived"])
-            self.offset_s, self.offset_error_s = pings.offset_s, pings.error_s
+            self._pings = self._ping()
+            self.offset_s, self.offset_error_s = self._pings.offset_s, self._pings.error_s
         self.exchange(None, timeout_s=60, to_all=False)
+
+    def _ping(self) -> clock.Pings:
+        pings = clock.Pings()
+        for _ in range(_PINGS):
+            self._pong = None
+            sent = time.monotonic()
+            self._post(0, {"kind": "ping", "sent": sent})
+            pong = self._wait(lambda: self._pong, sent + 2)
+            if self.leaderless:
+                break
+            if pong is not None and pong["sent"] == sent:
+                pings.add(sent, pong["clock"], pong["arrived"])
+        return pings

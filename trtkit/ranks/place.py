@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _MPI = (
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),  # MPICH, Intel MPI
 )
 _SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE")
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\]|(?P<host>[^\s\[\]:]+)):(?P<port>[0-9]{1,5})")
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
@@ -103,10 +105,11 @@ def _number(env: Mapping[str, str], name: str) -> int | None:
 
 def _with_rendezvous(place: Place, text: str) -> Place:
     address, *numbers = text.split(",")
-    name, _, port = address.rpartition(":")
-    if not name or not port.isdigit() or not 0 < int(port) < 65536 or len(numbers) not in (0, 2):
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not 0 < int(found["port"]) < 65536 or len(numbers) not in (0, 2):
         raise UsageError(
-            f"--rendezvous {text!r} is not understood.", hint="Give HOST:PORT, or HOST:PORT,RANK,SIZE; rank 0 listens."
+            f"--rendezvous {text!r} is not understood.",
+            hint="Give HOST:PORT, or HOST:PORT,RANK,SIZE; rank 0 listens. IPv6 stands in brackets: [::1]:5000.",
         )
     if numbers:
         if not all(number.isascii() and number.isdigit() for number in numbers) or int(numbers[0]) >= int(numbers[1]):
@@ -120,7 +123,7 @@ def _with_rendezvous(place: Place, text: str) -> Place:
             "--rendezvous HOST:PORT takes rank and size from the launcher's environment, and none was found.",
             hint="Give --rendezvous HOST:PORT,RANK,SIZE in each process.",
         )
-    return _replace(place, address=(name.strip("[]"), int(port)))
+    return _replace(place, address=(found["v6"] or found["host"], int(found["port"])))
 
 
 def _replace(place: Place, *, address: tuple[str, int]) -> Place:
