@@ -63,7 +63,7 @@ def test_json_has_no_nan_and_comes_back_the_same() -> None:
         ),
         (
             {"status": "failed", "needed_relative_l2": None},
-            "failed on NVIDIA H200 against ONNX Runtime FP32 (a CPU) (relative L2 error no tolerance, tolerance 0.005)",
+            "failed on NVIDIA H200 against ONNX Runtime FP32 (a CPU) (relative L2 error not defined, tolerance 0.005)",
         ),
         ({"status": "failed", "why_not_executed": "It fell over."}, "failed: It fell over."),
         (

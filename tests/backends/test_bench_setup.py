@@ -19,6 +19,7 @@ from trtkit.artifacts.device import Device
 from trtkit.artifacts.model import TensorSpec
 from trtkit.backends import bench_inputs, bench_setup
 from trtkit.backends.null_timed import NullScript, NullTimed
+from trtkit.backends.repeated import Repeated
 from trtkit.errors import RunError, UsageError
 
 IMAGE = TensorSpec("x", "float32", ("N", 3, 4, 4))
@@ -82,6 +83,19 @@ def test_a_large_batch_repeats_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_array_equal(second, first[[2, 0, 1, 2, 0]])
     assert len({row.tobytes() for row in first}) == 3
     assert first.flags.c_contiguous
+
+
+@pytest.mark.parametrize("batch", [3, 4, 5, 8, 100])
+def test_on_a_gpu_a_large_batch_is_not_written_out(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_inputs, "_DRAWN_BYTES", 3 * 3 * 4 * 4 * 4 + 1)  # three images
+    written = bench_setup.input_sets((IMAGE,), shaped(batch, buffers=2), 1.0, None, CPU)
+    repeated = bench_setup.input_sets((IMAGE,), shaped(batch, buffers=2), 1.0, None, Device("cuda", 0))
+    for want, got in zip(written, repeated, strict=True):
+        kind = Repeated if batch > 3 else np.ndarray
+        assert type(got["x"]) is kind
+        assert got["x"].shape == want["x"].shape and got["x"].nbytes == want["x"].nbytes
+        np.testing.assert_array_equal(np.asarray(got["x"]), want["x"])
+        np.testing.assert_array_equal(got["x"][[0, batch - 1, 1]], want["x"][[0, batch - 1, 1]])
 
 
 def test_an_input_without_axes_gets_a_number() -> None:
@@ -248,6 +262,17 @@ def test_a_fixed_batch_is_compared_whole(monkeypatch: pytest.MonkeyPatch) -> Non
     check, arrays = checked(runner, 10)
     assert runner.seen == [10] and check["run_matches"] is True
     # The reference need not compute as many.
+    assert check["rows"] == [0, 1, 8, 9] and arrays["in/x"].shape == arrays["out/y"].shape == (4, 3, 4, 4)
+
+
+def test_a_large_fixed_batch_is_not_run_whole_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_setup, "_WHOLE_CHECK_BYTES", 1)
+    monkeypatch.setattr(bench_setup, "_SECOND_COPY_BYTES", 10 * 3 * 4 * 4 * 4 - 1)
+    runner = Doubler()
+    runner.inputs = (TensorSpec("x", "float32", (10, 3, 4, 4)),)
+    check, arrays = checked(runner, 10)
+    assert runner.seen == [] and check["run_matches"] is None
+    assert check["run_problem"] == "the engine takes all 10 samples or none, 1.9 KiB once more beside those timed"
     assert check["rows"] == [0, 1, 8, 9] and arrays["in/x"].shape == arrays["out/y"].shape == (4, 3, 4, 4)
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.backends.cuda_stand_in import Device, Runtime
 from trtkit.backends import cuda_driver
 from trtkit.backends.cuda_driver import Cuda
+from trtkit.backends.repeated import Repeated
 from trtkit.errors import BackendUnavailableError, RunError
 
 SOURCE = Path(cuda_driver.__file__)
@@ -80,6 +81,17 @@ def test_memory_goes_there_and_back(runtime: Runtime) -> None:
         assert cuda.pci_bus() == "0000:3b:00.0"
         assert cuda.memory() == (runtime.device.room["device"], runtime.device.memory_bytes)
     assert runtime.left == {}
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 12, 23])
+def test_rows_that_repeat_are_repeated_on_the_device(count: int, runtime: Runtime) -> None:
+    values = Repeated(np.arange(12, dtype=np.float32).reshape(3, 4), count)
+    back = np.empty(values.shape, values.dtype)
+    with Cuda() as cuda:
+        device = cuda.device_memory(values.nbytes)
+        cuda.upload(device, values)
+        cuda.download(back, device)
+    np.testing.assert_array_equal(back, [values.rows[row % 3] for row in range(count)])
 
 
 @pytest.mark.parametrize("call", ["cudaFree", "cudaStreamDestroy", "cudaDeviceSynchronize"])

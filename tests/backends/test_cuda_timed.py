@@ -14,6 +14,7 @@ from trtkit.artifacts.bench_settings import MODES, BenchSettings
 from trtkit.artifacts.timeline import Timeline
 from trtkit.backends import cuda_bandwidth, cuda_driver, cuda_timed
 from trtkit.backends.cuda_timed import CudaTimed
+from trtkit.backends.repeated import Repeated
 from trtkit.errors import RunError, UsageError
 from trtkit.measurement import harness
 
@@ -98,6 +99,15 @@ def test_outputs_are_those_of_the_set_that_is_named(bench: Bench, mode: str, dep
             timed.finish(slot)
             value = SETS[timed.set_of(slot)]["x"][0, 0]
             np.testing.assert_array_equal(timed.outputs(slot)["y"], np.full((4, 256), 2 * value, np.float32))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_that_repeat_are_fed_as_if_they_were_written_out(bench: Bench, mode: str) -> None:
+    rows = np.arange(3 * 256, dtype=np.float32).reshape(3, 256)
+    with bench.timed(settings(mode), sets=[{"x": Repeated(rows, 4)}]) as timed:
+        timed.issue(0)
+        timed.finish(0)
+        np.testing.assert_array_equal(timed.outputs(0)["y"], 2 * rows[[0, 1, 2, 0]])
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -25,7 +25,7 @@ from trtkit.backends import executing
 from trtkit.backends.base import Capabilities
 from trtkit.backends.executing import Executed
 from trtkit.errors import RunError
-from trtkit.judging import TOLERANCES
+from trtkit.judging import AGAINST_QDQ, TOLERANCES
 from trtkit.stages import validate as rules
 
 
@@ -74,7 +74,7 @@ def test_no_tolerance_passes_nan_or_infinity_of_the_candidate(stage: Stage, valu
     report = stage.play(request(tolerance=1e9), CPU, plan=one(value), reference=truth)
     assert report.needed_relative_l2 is None
     assert report.status == "failed"
-    assert "no tolerance" in report.sentence
+    assert "not defined" in report.sentence
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -193,6 +193,22 @@ def test_a_quantized_engine_is_held_against_its_own_qdq_graph(stage: Stage) -> N
     assert report.needed_relative_l2 == pytest.approx(0.05 / 1.5)
     assert report.status == "passed"
     assert stage.play(request(precision="int8"), GPU, plan=off(0.8), onnx=off(0.5), reference=truth).status == "failed"
+
+
+def test_a_quantized_engine_that_gives_nan_has_no_error_to_tell(stage: Stage) -> None:
+    report = stage.play(request(precision="fp8"), GPU, plan=one(np.nan), onnx=truth, reference=truth)
+    assert (report.status, report.needed_relative_l2) == ("failed", None)
+    assert "relative L2 error not defined (NaN or infinite values: 3 in y), tolerance 0.1" in report.sentence
+
+
+@pytest.mark.parametrize(("error", "status"), [(0.05, "passed"), (0.3, "failed"), (2e5, "failed")])
+def test_a_quantized_engine_of_a_source_with_qdq_pairs_is_held_against_that(
+    error: float, status: str, stage: Stage
+) -> None:
+    report = stage.play(request(precision="fp8", **SAME), GPU, plan=off(error), reference=truth)
+    assert (report.status, report.tolerance_relative_l2) == (status, AGAINST_QDQ)
+    assert {(check.against, check.judged) for check in report.checks} == {("qdq", True)}
+    assert report.needed_relative_l2 == pytest.approx(error)
 
 
 def test_a_reference_off_the_cpu_is_refused(stage: Stage) -> None:

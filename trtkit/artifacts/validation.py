@@ -156,7 +156,7 @@ class ValidationReport:
     def _numbers(self) -> str:
         found: list[str] = []
         if self._by_error or self.found_agreement is None:
-            needed = "no tolerance" if self.needed_relative_l2 is None else f"{self.needed_relative_l2:.2g}"
+            needed = self._undefined if self.needed_relative_l2 is None else f"{self.needed_relative_l2:.2g}"
             if self.tolerance_relative_l2 is not None:
                 found.append(f"relative L2 error {needed}, tolerance {self.tolerance_relative_l2:.2g}")
             else:
@@ -167,6 +167,12 @@ class ValidationReport:
             limit = f", at least {self.tolerance_agreement:.2%} wanted" if self.tolerance_agreement is not None else ""
             found.append(f"{self.found_agreement:.2%} of the integer outputs equal{limit}")
         return "; ".join(found)
+
+    @property
+    def _undefined(self) -> str:
+        """Why there is no relative L2 error."""
+        listed = ", ".join(f"{count:,} in {name}" for name, count in (self.not_finite or {}).items())
+        return f"not defined (NaN or infinite values: {listed})" if listed else "not defined"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""

@@ -13,6 +13,7 @@ from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.samples import SampleCase, SamplePlan
+from trtkit.backends.repeated import Repeated, Samples
 from trtkit.errors import UsageError
 
 __all__ = ["input_sets"]
@@ -25,12 +26,13 @@ _DRAWN_BYTES = 64 << 20
 
 def input_sets(
     inputs: Sequence[TensorSpec], settings: BenchSettings, std: float, data: Path | None, device: Device
-) -> list[dict[str, np.ndarray]]:
+) -> list[dict[str, Samples]]:
     """The input sets that are rotated: consecutive samples, seeded and random or of a file, from the start again.
 
     Without ``settings.buffers`` there are as many as exceed four times the last cache, at most 8, so that inputs are
     read from memory, as in production. Random samples fill 64 MiB, or less where the sets hold less: drawing all of a
-    large batch takes longer than measuring it.
+    large batch takes longer than measuring it. On a GPU the rows of such a batch are not even written out: the device
+    repeats them.
 
     Args:
         inputs: of the runner; its types are what is made.
@@ -47,7 +49,10 @@ def input_sets(
     count = settings.buffers or min(max(math.ceil(_CACHES * cache / max(size, 1)), 1), _MOST_SETS)
     samples = _drawn(inputs, settings, std, count) if data is None else _read(data, inputs, settings)
     return [
-        {spec.name: _rows(samples[spec.name], index, settings.shapes[spec.name], spec) for spec in inputs}
+        {
+            spec.name: _rows(samples[spec.name], index, settings.shapes[spec.name], spec, device.kind == "cuda")
+            for spec in inputs
+        }
         for index in range(count)
     ]
 
@@ -105,12 +110,14 @@ def _drawn(inputs: Sequence[TensorSpec], settings: BenchSettings, std: float, co
     return SamplePlan(settings.seed, tuple(inputs), std, (case,)).feeds(case)
 
 
-def _rows(samples: np.ndarray, index: int, shape: tuple[int, ...], spec: TensorSpec) -> np.ndarray:
+def _rows(samples: np.ndarray, index: int, shape: tuple[int, ...], spec: TensorSpec, may_repeat: bool) -> Samples:
     """The samples of a set, around from the start where they come to their end."""
     first = shape[0] if shape else 1
     start = index * first % len(samples)
     if start + first <= len(samples):
         picked = samples[start : start + first]
+    elif may_repeat and len(samples) < first:
+        return Repeated(np.roll(samples, -start, axis=0).astype(spec.dtype, copy=False), first)
     else:
         picked = samples[np.arange(start, start + first) % len(samples)]
     made: np.ndarray = np.array(picked, spec.dtype, order="C").reshape(shape)  # its own memory, beyond every cache

@@ -14,6 +14,7 @@ from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.backends import bench_setup
 from trtkit.backends.bench_jobs import open_runner
+from trtkit.backends.repeated import Samples
 from trtkit.backends.timing import Timed, TimedRunner
 from trtkit.measurement import harness
 from trtkit.measurement.contest import ContestRule, alternate
@@ -61,7 +62,7 @@ def contest(
     options = bench_setup.load_options(chosen, here, None, host_code=True)
     with contextlib.ExitStack() as stack:
         timed: list[Timed] = []
-        drawn: dict[Any, list[dict[str, np.ndarray]]] = {}  # of two graphs with the same inputs once
+        drawn: dict[Any, list[dict[str, Samples]]] = {}  # of two graphs with the same inputs once
         for index, (plan, kernels) in enumerate(zip(plans, runtime_caches, strict=True)):
             report.progress("Loading", index, len(plans))
             mine = replace(options, runtime_cache=Path(kernels) if kernels else None)

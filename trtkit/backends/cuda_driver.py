@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from trtkit.backends.repeated import Repeated, Samples
 from trtkit.errors import BackendUnavailableError, RunError
 from trtkit.units import bytes_text
 
@@ -79,6 +80,7 @@ class Cuda:
         """Whether an error was seen after which every call of this process fails."""
         self._capture_mode = self._rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._to_device = self._rt.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._on_device = self._rt.cudaMemcpyKind.cudaMemcpyDeviceToDevice
         self._to_host = self._rt.cudaMemcpyKind.cudaMemcpyDeviceToHost
 
     def __enter__(self) -> Self:
@@ -191,8 +193,18 @@ class Cuda:
         """Start a copy from the device to pinned host memory."""
         self._check("cudaMemcpyAsync", self._rt.cudaMemcpyAsync(host, device, size, self._to_host, stream))
 
-    def upload(self, device: int, values: np.ndarray) -> None:
-        """Copy an array to the device, now."""
+    def upload(self, device: int, values: Samples) -> None:
+        """Copy an array to the device, now; rows that repeat are copied once, and then by the device itself."""
+        if isinstance(values, Repeated):
+            once = values.rows[: values.count]
+            self.upload(device, once)
+            filled = once.nbytes
+            while filled < values.nbytes:  # whole periods, doubled each time, and in the end what is left
+                size = min(filled, values.nbytes - filled)
+                self._check("cudaMemcpy", self._rt.cudaMemcpy(device + filled, device, size, self._on_device))
+                filled += size
+            self.synchronize()  # the host does not wait for a copy on the device
+            return
         values = np.ascontiguousarray(values)
         self._check("cudaMemcpy", self._rt.cudaMemcpy(device, values.ctypes.data, values.nbytes, self._to_device))
 

@@ -29,6 +29,7 @@ from trtkit.artifacts.timeline import Iteration
 from trtkit.backends.cuda_bandwidth import bandwidths
 from trtkit.backends.cuda_driver import Cuda
 from trtkit.backends.cuda_work import COPYING, BufferSet, OpenWork, allocate, byte_size, set_count
+from trtkit.backends.repeated import Samples
 from trtkit.errors import RunError
 
 __all__ = ["CudaTimed"]
@@ -60,7 +61,7 @@ class CudaTimed:
         settings: the mode and what else was chosen.
     """
 
-    def __init__(self, open_work: OpenWork, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> None:
+    def __init__(self, open_work: OpenWork, sets: Sequence[Mapping[str, Samples]], settings: BenchSettings) -> None:
         self.facts: dict[str, Any] = {}
         self.epoch_monotonic_s = 0.0
         self._open_work, self._sets, self._settings = open_work, sets, settings

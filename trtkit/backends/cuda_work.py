@@ -13,6 +13,7 @@ import numpy as np
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.model import TensorSpec
 from trtkit.backends.cuda_driver import Cuda, PinnedBuffer
+from trtkit.backends.repeated import Repeated, Samples
 from trtkit.errors import RunError, UsageError
 
 __all__ = ["COPYING", "BufferSet", "CudaWork", "OpenWork", "allocate", "byte_size", "set_count"]
@@ -108,7 +109,7 @@ def set_count(settings: BenchSettings, set_bytes: int, l2_bytes: int) -> int:
 
 
 def allocate(
-    cuda: Cuda, work: CudaWork, sets: Sequence[Mapping[str, np.ndarray]], count: int, *, copies: bool
+    cuda: Cuda, work: CudaWork, sets: Sequence[Mapping[str, Samples]], count: int, *, copies: bool
 ) -> list[BufferSet]:
     """Allocate buffer sets and fill set i with input set ``i % len(sets)``.
 
@@ -128,7 +129,10 @@ def allocate(
             array = _checked(values, spec)
             if copies:
                 host = cuda.pinned_memory(array.nbytes)
-                host.bytes[:] = array.reshape(-1).view(np.uint8)
+                if isinstance(array, Repeated):
+                    array.fill(host.bytes)
+                else:
+                    host.bytes[:] = array.reshape(-1).view(np.uint8)
                 copies_in.append((buffers.device[spec.name], host.address, array.nbytes))
             else:
                 cuda.upload(buffers.device[spec.name], array)
@@ -141,10 +145,11 @@ def allocate(
     return found
 
 
-def _checked(values: Mapping[str, np.ndarray], spec: TensorSpec) -> np.ndarray:
+def _checked(values: Mapping[str, Samples], spec: TensorSpec) -> Samples:
     if spec.name not in values:
         raise RunError(f"No value for input {spec.name}.", hint="Feed every input.")
-    array = np.ascontiguousarray(values[spec.name])
+    array = values[spec.name]
+    array = array if isinstance(array, Repeated) else np.ascontiguousarray(array)
     if array.dtype != np.dtype(spec.dtype) or array.shape != spec.shape:
         raise RunError(
             f"Input {spec.name} is {array.dtype} {array.shape}; the plan takes {spec.text}.",

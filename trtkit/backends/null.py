@@ -21,6 +21,7 @@ from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.model import TensorSpec
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
 from trtkit.backends.null_timed import NullScript, NullTimed
+from trtkit.backends.repeated import Samples
 from trtkit.backends.timing import Timed
 from trtkit.errors import PlanError, RunError
 from trtkit.worker.protocol import Reporter
@@ -103,6 +104,6 @@ class NullRunner:
             for spec in self.outputs
         }
 
-    def timed(self, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> Timed:
+    def timed(self, sets: Sequence[Mapping[str, Samples]], settings: BenchSettings) -> Timed:
         """See :meth:`trtkit.backends.timing.TimedRunner.timed`."""
         return NullTimed(sets, settings, self.run, NullScript.of())

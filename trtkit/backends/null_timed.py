@@ -20,6 +20,7 @@ import numpy as np
 
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.timeline import Iteration
+from trtkit.backends.repeated import Samples
 from trtkit.errors import RunError, UsageError
 
 __all__ = ["FAILURES", "VARIABLE", "NullMonitor", "NullScript", "NullTimed"]
@@ -99,7 +100,7 @@ class NullTimed:
 
     def __init__(
         self,
-        sets: Sequence[Mapping[str, np.ndarray]],
+        sets: Sequence[Mapping[str, Samples]],
         settings: BenchSettings,
         run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]],
         script: NullScript,
@@ -113,7 +114,7 @@ class NullTimed:
         self._copied_in = self._computed = self._copied_out = 0.0  # when each stream is free, in ms
         self._issued: dict[int, tuple[Iteration, int]] = {}
         self.epoch_monotonic_s = clock()
-        outputs = run(sets[0])
+        outputs = self._ran(0)
         self.facts: dict[str, Any] = {
             "graph": False,
             "streams": 3 if settings.mode == "overlapped" else 1,
@@ -123,6 +124,9 @@ class NullTimed:
             **script.facts,
         }
         self._fail("prepared")
+
+    def _ran(self, index: int) -> dict[str, np.ndarray]:
+        return self._run({name: np.asarray(values) for name, values in self._sets[index].items()})
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +185,7 @@ class NullTimed:
 
     def outputs(self, slot: int) -> dict[str, np.ndarray]:
         """See :meth:`trtkit.backends.timing.Timed.outputs`."""
-        made = self._run(self._sets[self.set_of(slot)])
+        made = self._ran(self.set_of(slot))
         if self._script.outputs == "zeros":
             return made
         value = float("nan") if self._script.outputs == "nan" else 1.0

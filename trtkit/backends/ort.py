@@ -23,6 +23,7 @@ from trtkit.artifacts.layers import LayerReport
 from trtkit.artifacts.model import TensorSpec
 from trtkit.backends import cuda, ort_cuda, ort_timed
 from trtkit.backends.base import BuildOptions, BuildOutcome, Capabilities, LoadOptions
+from trtkit.backends.repeated import Samples
 from trtkit.backends.timing import Timed
 from trtkit.environment import cpu_name
 from trtkit.errors import BackendUnavailableError, ModelError, PlanError
@@ -166,7 +167,7 @@ class OrtRunner:
             raise ort_timed.failed(error, integers=any("int" in spec.dtype for spec in self.inputs)) from error
         return {name: np.asarray(value) for name, value in outputs.items()}
 
-    def timed(self, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> Timed:
+    def timed(self, sets: Sequence[Mapping[str, Samples]], settings: BenchSettings) -> Timed:
         """See :meth:`trtkit.backends.timing.TimedRunner.timed`."""
         if self._make is not None:
             from trtkit.backends import ort_cuda_timed

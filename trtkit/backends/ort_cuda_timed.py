@@ -18,6 +18,7 @@ from trtkit.artifacts.model import TensorSpec
 from trtkit.backends.cuda_timed import CudaTimed
 from trtkit.backends.ort_cuda import PROVIDER
 from trtkit.backends.ort_timed import failed
+from trtkit.backends.repeated import Samples
 from trtkit.errors import PlanError, RunError
 
 __all__ = ["MODES", "OrtWork", "timed"]
@@ -36,7 +37,7 @@ _OWN_GRAPHS_ONLY = "ONNX Runtime captures CUDA graphs itself, for fixed addresse
 def timed(
     make: MakeSession,
     ends: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]],
-    sets: Sequence[Mapping[str, np.ndarray]],
+    sets: Sequence[Mapping[str, Samples]],
     settings: BenchSettings,
 ) -> CudaTimed:
     """See :meth:`trtkit.backends.timing.TimedRunner.timed`.

@@ -12,6 +12,7 @@ import numpy as np
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.timeline import Iteration
 from trtkit.backends.options import LoadOptions
+from trtkit.backends.repeated import Samples
 from trtkit.errors import RunError
 
 __all__ = ["CPU_MODES", "OrtTimed", "failed", "first_line", "gemm_ops_per_s"]
@@ -30,7 +31,7 @@ class OrtTimed:
     """
 
     def __init__(
-        self, session: Any, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings, options: LoadOptions
+        self, session: Any, sets: Sequence[Mapping[str, Samples]], settings: BenchSettings, options: LoadOptions
     ) -> None:
         import onnxruntime as ort
 

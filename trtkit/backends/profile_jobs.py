@@ -58,7 +58,8 @@ def layer_times(
         if own is not None:
             found: LayerTimes = own(feeds, chosen, warmup=warmup, iterations=iterations)
         elif registry.get(family).capabilities().refuses_export("profile", here.kind) is None:
-            found = ort_layer_times(Path(plan), options, feeds, Path(folder), warmup=warmup, iterations=iterations)
+            arrays = {name: np.asarray(values) for name, values in feeds.items()}
+            found = ort_layer_times(Path(plan), options, arrays, Path(folder), warmup=warmup, iterations=iterations)
         else:
             raise UsageError(f"The {family} family has no layer profile.", hint="Leave --export-profile out.")
     report.progress("Profiling layers", 1, 1)

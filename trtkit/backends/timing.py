@@ -14,6 +14,7 @@ import numpy as np
 
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.timeline import Iteration
+from trtkit.backends.repeated import Samples
 
 __all__ = ["Monitor", "Timed", "TimedRunner"]
 
@@ -71,7 +72,7 @@ class TimedRunner(Protocol):
     modes: tuple[str, ...]
     """The modes of :data:`trtkit.artifacts.bench_settings.MODES` that it has here, in that order."""
 
-    def timed(self, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> Timed:
+    def timed(self, sets: Sequence[Mapping[str, Samples]], settings: BenchSettings) -> Timed:
         """Prepare ``settings.mode``; ``sets`` are the input sets (input name → array of the settings' shapes).
 
         Raises:

@@ -14,6 +14,7 @@ from trtkit.backends import cuda
 from trtkit.backends.cuda_driver import Cuda
 from trtkit.backends.cuda_timed import CudaTimed
 from trtkit.backends.cuda_work import allocate
+from trtkit.backends.repeated import Samples
 from trtkit.backends.trt_log import LogBook
 from trtkit.backends.trt_timed import Contexts, TrtWork
 from trtkit.errors import PlanError, RunError
@@ -64,12 +65,12 @@ class TrtRunner:
             self._runner = runner
         return self._runner
 
-    def timed(self, sets: Sequence[Mapping[str, np.ndarray]], settings: BenchSettings) -> CudaTimed:
+    def timed(self, sets: Sequence[Mapping[str, Samples]], settings: BenchSettings) -> CudaTimed:
         """See :meth:`trtkit.backends.timing.TimedRunner.timed`."""
         return CudaTimed(lambda stream: self._work(settings, stream), sets, settings)
 
     def layer_times(
-        self, feeds: Mapping[str, np.ndarray], settings: BenchSettings, *, warmup: int, iterations: int
+        self, feeds: Mapping[str, Samples], settings: BenchSettings, *, warmup: int, iterations: int
     ) -> list[list[tuple[str, float]]]:
         """For each iteration the milliseconds of each layer, measured by TensorRT's profiler, which costs time itself.
 

@@ -136,9 +136,13 @@ def validate(
             if compared:
                 found = known.find(request.reference_sha256, samples) if known is not None else None
                 compare = Comparison(samples, outputs, request.softmax_axes, candidate.outputs, on_event)
-                where_truth, checks = compare.against(request.reference, folder / "truth.npz", limits, found)
+                engine_of_qdq = executed and request.precision in _QUANTIZED and family != "onnxruntime"
+                what: Literal["source", "qdq"] = "source"
+                if engine_of_qdq and request.same_file:  # the source came with its Q/DQ pairs
+                    what, limits = "qdq", request.limits(against_qdq=True)
+                where_truth, checks = compare.against(request.reference, folder / "truth.npz", limits, found, what)
                 reference = f"ONNX Runtime {request.reference_precision.upper()} ({where_truth})"
-                if executed and not request.same_file and request.precision in _QUANTIZED and family != "onnxruntime":
+                if engine_of_qdq and not request.same_file:
                     # What the engine does is held against the very Q/DQ graph; against FP32 stands its quantization
                     # error.
                     unjudged = (replace(check, judged=False) for check in checks)
