@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ def measure(
         chosen = it.settings
         with monitor_of(family, here, chosen) as monitor:
             timeline, stopped = harness.measure(it.timed, chosen, progress=_ticks(report, chosen))
-        facts = dict(it.timed.facts)
+        facts = {**it.timed.facts, "spent_s": it.spent_s}
     facts_of_device = describe_device(family, here, chosen)
     report.progress("Measuring", 1, 1)
     peak = max(filter(None, (it.peak, peak_of(family, here, it.options))), default=None)  # one may have been disturbed
@@ -116,6 +117,7 @@ class Loaded:
         conditions: ``where``, ``provider``, ``warmup`` and ``check`` of :class:`~trtkit.artifacts.bench.Conditions`.
         arrays: the rows that were checked: ``in/NAME``, ``out/NAME``.
         peak: of the processor, measured before the plan was loaded; see :func:`peak_of`.
+        spent_s: seconds that loading the plan, making inputs and buffers, warming up and checking took.
     """
 
     timed: Timed
@@ -124,6 +126,7 @@ class Loaded:
     conditions: dict[str, Any]
     arrays: dict[str, np.ndarray]
     peak: tuple[float, str] | None
+    spent_s: dict[str, float]
 
 
 @contextlib.contextmanager
@@ -151,25 +154,43 @@ def loaded(
     bench_setup.pin(settings.affinity)
     options = bench_setup.load_options(settings, device, runtime_cache, host_code)
     peak = peak_of(family, device, options)
+    clock = _Spent()
     progress("Loading", 0, 1)
     with open_runner(family, plan, options, settings.mode) as runner:
         progress("Loading", 1, 1)
+        clock.lap("loading")
         bench_setup.pin(options.affinity[:1])  # the pool's other threads have the rest
         chosen = bench_setup.with_shapes(runner.inputs, settings)
         sets = bench_setup.input_sets(runner.inputs, chosen, input_std, data, device)
         assert isinstance(runner, TimedRunner)
         with runner.timed(sets, chosen) as timed:
+            clock.lap("inputs_and_buffers")
             progress("Warming up", 0, 1)
             warmup = harness.warm_up(timed, chosen)
             progress("Warming up", 1, 1)
+            clock.lap("warming_up")
             check, arrays = bench_setup.check_outputs(timed, runner, sets, chosen, run_limit)
+            clock.lap("checking")
             conditions = {
                 "where": runner.where,
                 "provider": getattr(runner, "provider", None),
                 "warmup": warmup,
                 "check": check,
             }
-            yield Loaded(timed, chosen, options, conditions, arrays, peak)
+            yield Loaded(timed, chosen, options, conditions, arrays, peak, clock.seconds)
+
+
+class _Spent:
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, step: str) -> None:
+        """A step has ended."""
+        now = time.monotonic()
+        self.seconds[step], self._since = round(now - self._since, 3), now
 
 
 def reference(report: Reporter, *, onnx: str, arrays: str, results: str) -> dict[str, Any]:
