@@ -236,6 +236,9 @@ def page(document: Mapping[str, Any], lines: Sequence[Line]) -> str:
         markdown(lines),
         _LEGEND,
     ]
+    if document.get("earlier"):
+        calls = "\n".join(f"* `{call['command']}`, {call['ended']}" for call in document["earlier"])
+        parts.append(f"Lines that this call did not measure were kept from earlier ones:\n\n{calls}")
     ladders = [f"* {x['what']}: {x['largest'] or 'nothing ran'}; {x['stopped']}" for x in document["ladders"]]
     if ladders:
         parts.append("Largest batch:\n\n" + "\n".join(ladders))

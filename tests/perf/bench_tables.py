@@ -270,8 +270,9 @@ class Tables:
     def keep(self) -> None:
         """Write what there is."""
         made = call(_NAME, {}, self._arguments, self._gpu)
-        lines, ladders = dict(self.lines), list(self.ladders)
+        lines, ladders, calls = dict(self.lines), list(self.ladders), []
         if self._old is not None:
+            calls = [*self._old.get("earlier", []), {key: self._old[key] for key in ("command", "ended")}]
             other = differences(self._old, made)
             kept = [Line.from_json(line) for line in self._old["lines"]]
             old = {line.key: replace(line, made={**other, **line.made}) for line in kept}
@@ -282,6 +283,7 @@ class Tables:
         order = sorted(lines.values(), key=lambda line: (groups.index(line.key[:-1]), line.batch))
         document = {key: value for key, value in made.items() if key != "found"}
         document |= {"lines": [line.to_json() for line in order], "ladders": ladders, "left_out": self.left_out}
+        document["earlier"] = calls
         self._asked.out.mkdir(parents=True, exist_ok=True)
         self.text = page(document, order)
         write_json(self._file, document)
