@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -89,6 +90,8 @@ def per_tensor(zero: object = np.int8(0), **more) -> dict:
     return {"scale": 0.01, "zero": zero, **more}
 
 
+_FP8 = np.zeros((), ml_dtypes.float8_e4m3fn)
+
 CASES: dict[str, tuple[onnx.ModelProto, set[str], bool]] = {
     "sound but for unfolded weights": (one_conv(), {"A7-unfolded-weights"}, True),
     "zero point": (one_conv({"zero": np.int8(5)}), {"X1-zero-point", "A7-unfolded-weights"}, False),
@@ -106,6 +109,16 @@ CASES: dict[str, tuple[onnx.ModelProto, set[str], bool]] = {
         True,
     ),
     "weights per tensor": (one_conv(weight=per_tensor()), {"A7-unfolded-weights"}, True),
+    "FP8 weights per tensor": (
+        one_conv({"zero": _FP8}, per_tensor(_FP8), opset=19),
+        {"A7-unfolded-weights", "A9-fp8-one-scale"},
+        True,
+    ),
+    "FP8 weights per channel": (
+        one_conv({"zero": _FP8}, {"scale": np.full(4, 0.01), "zero": np.full(4, _FP8), "axis": 0}, opset=19),
+        {"A7-unfolded-weights"},
+        True,
+    ),
     "float weights": (one_conv(float_w=True), {"A6-half"}, True),
     "float activation": (one_conv(float_x=True), {"A6-half", "A7-unfolded-weights"}, True),
 }

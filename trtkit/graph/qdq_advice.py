@@ -39,6 +39,8 @@ def _product(view: QdqView, node: onnx.NodeProto) -> Iterator[_Finding]:
         return
     if weights.quantizer is not None:
         yield "A7-unfolded-weights", weights.quantizer, weights.quantizer.input[0]
+    if weights.axis is None and weights.element_type == onnx.TensorProto.FLOAT8E4M3FN and node.op_type == "Conv":
+        yield "A9-fp8-one-scale", node, weights.node.name
     if weights.axis is None or not view.is_direct(node.input[1]):
         return  # behind a Transpose or Reshape, which dimension is which cannot be said here
     source = weights.quantizer.input[0] if weights.quantizer is not None else weights.node.input[0]

@@ -85,6 +85,10 @@ RULES: dict[str, tuple[str, str]] = {
         "is quantized more than once from the same tensor; parallel products cannot share their input",
         "Use one Q/DQ pair a tensor (ONNX Runtime: DedicatedQDQPair False).",
     ),
+    "A9-fp8-one-scale": (
+        "has FP8 weights with one scale, which TensorRT-RTX 1.6.1 leaves out of a convolution on Hopper: wrong results",
+        "Give FP8 weights a scale for each output channel, and validate the plan where it runs.",
+    ),
 }
 """Every rule: what is wrong, and the way out."""
 
