@@ -58,6 +58,24 @@ def test_an_older_study_is_known_by_what_it_measured(model: Path, tmp_path: Path
         study(request_for(model, tmp_path, batches=(1,)), run=Scripted())
 
 
+@pytest.mark.parametrize("other", ["Other GPU, null 1", "Test CPU, null 2"])
+def test_another_device_or_engine_is_another_study(other: str, model: Path, tmp_path: Path) -> None:
+    request, run = request_for(model, tmp_path, batches=(1,)), Scripted()
+    study(request, run=run)
+    file = tmp_path / "study" / RESULTS
+    value = read_json(file)
+    (device,) = value["plan"]["machines"]
+    now = value["plan"]["machines"][device]
+    value["plan"]["machines"][device] = other
+    write_json(file, value)
+    with pytest.raises(UsageError, match=f"whose device {device} was {other}, and now it is") as told:
+        study(request, run=run)
+    assert now in told.value.message and "another folder with -o" in told.value.hint and len(run.asked) == 1
+    del value["plan"]["machines"]  # as an older version wrote it
+    write_json(file, value)
+    assert study(request, run=run).study.plan.machines == {device: now}
+
+
 def test_external_data_is_part_of_the_file(tmp_path: Path) -> None:
     path = small_model(tmp_path / "small.onnx")
     plain = source_sha256(str(path))

@@ -79,6 +79,7 @@ class StudyPlan:
         weights: model → name and SHA-256 of the file whose weights a definition was given.
         seed: of the seeded weights of all other definitions.
         sources: model file → SHA-256 of what it held, external data included.
+        machines: device → its name and who executes there: ``NVIDIA H200, tensorrt-rtx 1.6.1.120``.
         sweep_within: the share up to which the largest batch is looked for; 0 for the exact batch.
     """
 
@@ -98,6 +99,7 @@ class StudyPlan:
     sweep_within: float = 0.0
     data_content: str | None = None
     sources: dict[str, str] = field(default_factory=dict)
+    machines: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -155,6 +155,10 @@ def plan_of(
         seed=request.seed,
         sweep_within=request.sweep_within,
         data_content=data_content(request.data),
+        machines={
+            str(target.device): f"{target.device_name}, {target.can.family} {target.can.version or ''}".strip()
+            for target in places
+        },
         sources={model: source_sha256(model) for model in request.models if model not in model_defs.names()},
     )
     return plan, places

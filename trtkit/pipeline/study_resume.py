@@ -171,6 +171,9 @@ def _differences(found: Study, plan: StudyPlan) -> Iterator[tuple[str, str, str]
         yield "form", old, new
     if before.seed != plan.seed:
         yield "seed", str(before.seed), str(plan.seed)
+    for device in sorted(before.machines.keys() & plan.machines.keys()):
+        if before.machines[device] != plan.machines[device]:
+            yield f"device {device}", before.machines[device], plan.machines[device]
     sources = _sources(found)
     for model in (model for model in plan.models if model in before.models):
         old, new = before.weights.get(model), plan.weights.get(model)
