@@ -19,6 +19,7 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     return tmp_path / "net.onnx"
 
 
+@pytest.mark.slow
 def test_each_change_stands_beside_the_default(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--models", str(model), "--device", "cpu", "--duration", "0.05", "--batches", "1,2"]
     assert bench_lifts.main([str(tmp_path / "out"), *common, "--only", "base,one-buffer,launched"]) == 0
@@ -40,6 +41,7 @@ def test_each_change_stands_beside_the_default(model: Path, tmp_path: Path, caps
     assert "no such change: magic" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_largest_layers_of_both_graphs(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert layer_profile.main([str(out), "--models", f"{model},missing.onnx", "--device", "cpu", "--batch", "2"]) == 1
