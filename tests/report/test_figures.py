@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from tests.report.studies import bench_result, cell_of, made_up_study
+from trtkit.artifacts.finding import Finding, Verdict
 from trtkit.artifacts.study import Study
 from trtkit.artifacts.study_cell import Cell
 from trtkit.artifacts.study_plan import CellSpec, StudyPlan
 from trtkit.report import style
+from trtkit.report.cells import unsteady
 from trtkit.report.figures import accuracy, batches, energy, latency, peak, references, scaling, throughput
 from trtkit.report.findings import counts_of, findings_of
-from trtkit.report.machine import peak_table
+from trtkit.report.machine import peak_table, ranges
 from trtkit.report.numbers import percent
 from trtkit.report.published import load
 from trtkit.report.run_section import section_of
@@ -257,7 +259,44 @@ def test_the_largest_run_of_a_ladder_is_counted_once() -> None:
     assert counts_of(study) == [(3, "valid")]
     rows = study.rows()
     assert [(row["batch"], row["batch_asked"]) for row in rows] == [(1, 1), (2, 2), (64, 64), (64, "auto")]
-    assert run_table(view(study)).rows[-1][2].text == "auto (64)"
+    assert [row[2].text for row in run_table(view(study)).rows] == ["1", "2", "64 max"]
+    mixed = replace(study, cells=tuple(reversed(study.cells)))
+    assert run_table(view(mixed)).rows == run_table(view(study)).rows, "sorted by batch, whenever they were run"
+
+
+def test_a_card_at_its_power_limit_is_not_disturbed() -> None:
+    def noted(*ids: str) -> Cell:
+        cell = _ladder("batch 64 ran").cells[0]
+        assert cell.run is not None
+        notes = tuple(Finding(name, "text", "step") for name in ids)
+        return replace(cell, run=replace(cell.run, verdict=Verdict(notes=notes)))
+
+    assert unsteady(noted("clock-moved")) == ("clock-moved",)
+    assert unsteady(noted("clock-moved", "power-capped")) == ()
+    assert unsteady(noted("power-capped", "unstable")) == ("unstable",)
+    study = replace(_ladder("batch 64 ran"), cells=(noted("power-capped", "clock-moved"),))
+    told = [text for text, _ in findings_of(view(study))]
+    assert "1 of 1 runs were at the card's power limit" in told[0] and "†" not in " ".join(told)
+
+
+@pytest.mark.parametrize(
+    ("ran", "failed", "named", "slanted"),
+    [
+        ({1, 4, 8}, set(), [1, 4, 8], False),
+        ({1, 64, 1024, 2048, 31568}, {32768}, [1, 64, 1024, 2048, 31568], True),
+        ({1, 64, 1024, 31000, 31568}, {32768}, [1, 64, 1024, 31568], True),
+        ({1, 64}, {8192}, [1, 64, 8192], False),
+        ({7}, {8}, [7, 8], False),
+    ],
+)
+def test_batch_sizes_are_named_where_there_is_room(
+    ran: set[int], failed: set[int], named: list[int], slanted: bool
+) -> None:
+    assert batches._ticks(ran, failed) == (named, slanted)
+
+
+def test_processors_are_listed_as_ranges() -> None:
+    assert [ranges(numbers) for numbers in ((), (3,), (0, 1, 2, 3, 8), (5, 4, 1))] == ["", "3", "0-3, 8", "1, 4-5"]
 
 
 @pytest.mark.parametrize("model", ["squeezenet1_1", "a_model_of_a_long_name_indeed", "W" * 40])

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from trtkit.artifacts.study_cell import Cell
 
-__all__ = ["anchor", "batch_of", "named", "ran_in", "unsteady"]
+__all__ = ["anchor", "at_power_limit", "batch_of", "named", "ran_in", "unsteady"]
 
-_UNSTEADY = ("shared-cpu", "clock-moved", "power-capped", "unstable", "few-samples", "not-confident", "warm-up-cut")
+_UNSTEADY = ("shared-cpu", "clock-moved", "unstable", "few-samples", "not-confident", "warm-up-cut")
+_POWER = "power-capped"
 
 
 def unsteady(cell: Cell) -> tuple[str, ...]:
-    """Notes of a run that say that its number, though valid, may come out otherwise next time."""
-    notes = cell.run.verdict.notes if cell.run is not None else ()
-    return tuple(note.id for note in notes if note.id in _UNSTEADY)
+    """Notes of a run that say that its number, though valid, may come out otherwise next time.
+
+    A card at its power limit is no disturbance but what it can do, and its clock then moves.
+    """
+    notes = [note.id for note in cell.run.verdict.notes] if cell.run is not None else []
+    return tuple(note for note in notes if note in _UNSTEADY and (note != "clock-moved" or _POWER not in notes))
+
+
+def at_power_limit(cell: Cell) -> bool:
+    """Whether a run was at the card's power limit."""
+    return cell.run is not None and any(note.id == _POWER for note in cell.run.verdict.notes)
 
 
 def ran_in(cell: Cell) -> str:

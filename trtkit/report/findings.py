@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trtkit.artifacts.study import Study
+from trtkit.report.cells import at_power_limit
 from trtkit.report.figures.latency import PERCENT, within_budget
 from trtkit.report.numbers import decibels, images, milliseconds, percent, times
 from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, named, narrower, unsteady
@@ -45,7 +46,7 @@ def reasons_of(study: Study) -> list[str]:
 
 def findings_of(view: View) -> list[tuple[str, str]]:
     """Sentences, each with the anchor of the run it is about."""
-    found: list[tuple[str, str]] = _disturbed(view)
+    found: list[tuple[str, str]] = [*_disturbed(view), *_limited(view)]
     for device, name in view.devices[:MOST_DEVICES]:
         for model in view.models:
             found += _of(view, model, device, name)
@@ -64,6 +65,16 @@ def _disturbed(view: View) -> list[tuple[str, str]]:
         f"{len(noted)} of {len(measured)} runs were disturbed or unsteady ({shown}): read them with care, or run again"
     )
     return [(f"{text} on a quiet machine. They carry a †.", "#results")]
+
+
+def _limited(view: View) -> list[tuple[str, str]]:
+    """How many runs the card's power decided."""
+    measured = [cell for cell in view.study.distinct if cell.run is not None]
+    count = sum(at_power_limit(cell) for cell in measured)
+    if not count:
+        return []
+    text = f"{count} of {len(measured)} runs were at the card's power limit, where its clock gives way"
+    return [(f"{text}: another limit, or a cooler card, gives another rate.", "#results")]
 
 
 def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]:

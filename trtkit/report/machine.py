@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trtkit.artifacts.device import DeviceFacts
 from trtkit.artifacts.study_peaks import is_measured
 from trtkit.report.numbers import significant
@@ -81,8 +83,19 @@ def _device(facts: DeviceFacts) -> str:
     if facts.threads:
         parts.append(f"{facts.threads} threads")
     if facts.affinity:
-        parts.append(f"pinned to processors {', '.join(map(str, facts.affinity))}")
+        parts.append(f"pinned to processors {ranges(facts.affinity)}")
     return ", ".join(parts)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """``(0, 1, 2, 3, 8)`` → ``0-3, 8``, as Linux lists processors."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][-1] + 1:
+            found[-1][1:] = [number]
+        else:
+            found.append([number])
+    return ", ".join("-".join(map(str, span)) for span in found)
 
 
 def peak_table(view: View) -> Table:

@@ -180,7 +180,7 @@ def _page(view: View, groups: list[Group], saved: Saved) -> dict[str, Any]:
             for failure in view.reference.failures
             if failure["source"] in used and failure["model"] in view.models
         ],
-        "run_sections": [section_of(cell, view.peaks, saved.lost) for cell in study.cells],
+        "run_sections": [section_of(cell, view.peaks, saved.lost) for cell in view.in_order(study.cells)],
         "command": shlex.join(study.command),
         "prefix": quote(saved.prefix),
         "numbers": saved.numbers,

@@ -23,8 +23,8 @@ _RUN_COLUMNS = (
     ("Device", False),
     ("images/s", True),
     ("Verdict", False),
-    ("× FP32", True),
-    ("× TF32", True),
+    ("×\u00a0FP32", True),
+    ("×\u00a0TF32", True),
     ("SQNR dB", True),
     ("p50 ms", True),
     ("p99 ms", True),
@@ -78,8 +78,16 @@ def _number(text: str, sort: float | None, link: str = "", style: str = "number"
 
 
 def run_table(view: View) -> Table:
-    """Every cell of the matrix, in the order of the plan; what is alike in all of them stands in the caption."""
-    rows = [_run_row(view, cell) for cell in view.study.cells]
+    """Every cell, a ladder's steps among the others; what is alike in all of them stands in the caption.
+
+    The run at which a ladder ended has one row, which says ``max``.
+    """
+    steps = {cell.run.file for cell in view.study.cells if cell.run is not None and cell.spec.batch is None}
+
+    rows = [
+        _run_row(view, cell, largest=cell.run is not None and cell.run.file in steps)
+        for cell in view.in_order(view.study.distinct)
+    ]
     columns = list(_RUN_COLUMNS)
     alike = []
     for name in ("Mode", "Device"):
@@ -88,11 +96,12 @@ def run_table(view: View) -> Table:
         if len(texts) == 1:
             alike.append(f"{name.lower()} {texts.pop()}")
             rows, columns = _without(rows, columns, at)
-    for name in ("× TF32", "SQNR dB", "% of peak", "images/J"):
+    for name in ("×\u00a0TF32", "SQNR dB", "% of peak", "images/J"):
         at = [column for column, _ in columns].index(name)
         if all(row[at].text == "–" for row in rows):
             rows, columns = _without(rows, columns, at)
     caption = "Every cell of the study; each throughput leads to its run."
+    caption += " max: the largest batch that was found to run." if steps else ""
     caption += f" All of them: {', '.join(alike)}." if alike else ""
     caption += f" % of peak: {PEAK_RULE}." if any(name == "% of peak" for name, _ in columns) else ""
     return Table("runs", caption, tuple(columns), tuple(rows), len(rows) > 12)
@@ -104,7 +113,7 @@ def _without(
     return [(*row[:at], *row[at + 1 :]) for row in rows], [*columns[:at], *columns[at + 1 :]]
 
 
-def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
+def _run_row(view: View, cell: Cell, *, largest: bool = False) -> tuple[Value, ...]:
     spec, run = cell.spec, cell.run
     prepared = view.artifacts.get((spec.model, spec.precision))
     accuracy = prepared.accuracy if prepared else None
@@ -127,7 +136,10 @@ def _run_row(view: View, cell: Cell) -> tuple[Value, ...]:
     return (
         Value(spec.model),
         Value(named(cell), _order(view, spec.precision)),
-        _number(batch_of(cell), run.settings.batch if run else spec.batch),
+        _number(
+            f"{batch_of(cell)} max" if largest and spec.batch is not None else batch_of(cell),
+            run.settings.batch if run else spec.batch,
+        ),
         Value(spec.mode),
         Value(spec.device),
         rate,

@@ -167,6 +167,18 @@ class View:
         named = (pair for pair in self.against.pairs if pair.cell.spec.model == model)
         return tuple(pair for pair in named if pair.cell.spec.mode == self.mode)
 
+    def in_order(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Cells in the order of the plan, a ladder's steps among the other batches, whenever they were run."""
+        plan = self.study.plan
+
+        def place(cell: Cell) -> tuple[int, int, int, int, str, float]:
+            spec = cell.spec
+            model, precision = plan.models.index(spec.model), plan.precisions.index(spec.precision)
+            batch = float("inf") if spec.batch is None else spec.batch
+            return model, precision, plan.modes.index(spec.mode), spec.count, spec.device, batch
+
+        return sorted(cells, key=place)
+
     def best(self, model: str, precision: str, device: str) -> Cell | None:
         """The fastest valid run."""
         return fastest([cell for cell in self.line(model, precision, device) if cell.valid])

@@ -17,6 +17,8 @@ from trtkit.report.view import View, anchor, named, ran_in
 
 __all__ = ["draw_batches", "draw_dots", "draw_line"]
 
+_WIDE = 4.6  # inches of the axis of batch sizes
+_SLANTED = 0.2  # inches between two slanted labels
 _BECAUSE = re.compile(r"largest that was to be tried \(([^()]+)\)$")
 
 
@@ -57,12 +59,11 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
                 anchor(cells[0])
             )
         axes.set_xscale("log", base=2)
-        ticks = sorted(batches)
-        steps = [math.log2(high / low) for low, high in itertools.pairwise(ticks)]
-        crowded = min(steps) * 4.6 / (math.log2(ticks[-1] / ticks[0]) + 1) < 0.08 * len(f"{ticks[-1]:,}")  # inches
+        ran = {cell.spec.batch or 1 for line in lines.values() for cell in line}
+        ticks, crowded = _ticks(ran, batches - ran)
         axes.set_xticks(ticks, [f"{batch:,}" for batch in ticks], rotation=45 if crowded else 0)
         axes.minorticks_off()
-        axes.set_xlim(min(ticks) / 1.25, max(ticks) * 1.6)
+        axes.set_xlim(min(batches) / 1.25, max(batches) * 1.6)
         _axis(axes, "batch size (images, log scale)", "images/s")
         style.legend(figure, axes)
         told = " ".join(
@@ -81,6 +82,22 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
         )
     why = "It needs two batch sizes or more: give for example --batch 1,8,32 or --batch 1,8,auto."
     return drawn or [style.Empty("batch", title, why)]
+
+
+def _ticks(ran: set[int], failed: set[int]) -> tuple[list[int], bool]:
+    """The batch sizes that can be named without touching, and whether they must be slanted for it.
+
+    The largest that ran is named first, then the others that ran, then those that failed.
+    """
+    every = sorted(ran | failed)
+    inch = _WIDE / (math.log2(every[-1] / every[0]) + 1)
+    steps = [math.log2(high / low) * inch for low, high in itertools.pairwise(every)]
+    crowded = bool(steps) and min(steps) < 0.08 * len(f"{every[-1]:,}")
+    named: list[int] = []
+    for batch in (max(ran), *sorted(ran), *sorted(failed)):
+        if all(abs(math.log2(batch / other)) * inch >= _SLANTED for other in named):
+            named.append(batch)
+    return sorted(named), crowded
 
 
 def draw_line(axes: Axes, precision: str, line: tuple[Cell, ...], xs: list[float] | list[int]) -> None:
