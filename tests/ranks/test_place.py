@@ -8,6 +8,14 @@ from trtkit.errors import UsageError
 from trtkit.ranks import Place, find
 
 HOST = socket.gethostname()
+TORCHRUN = {
+    "RANK": "1",
+    "WORLD_SIZE": "2",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "a",
+    "MASTER_PORT": "29500",
+}
 
 
 @pytest.mark.parametrize(
@@ -36,17 +44,7 @@ HOST = socket.gethostname()
         ),
         # A batch script is one process, whatever the job was given.
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}, Place(host=HOST)),
-        (
-            {
-                "RANK": "1",
-                "WORLD_SIZE": "2",
-                "LOCAL_RANK": "1",
-                "LOCAL_WORLD_SIZE": "2",
-                "MASTER_ADDR": "a",
-                "MASTER_PORT": "29500",
-            },
-            Place(1, 2, 1, 2, "torchrun", HOST, ("a", 29501)),
-        ),
+        (TORCHRUN, Place(1, 2, 1, 2, "torchrun", HOST, ("a", 29501))),
         # One agent of torchrun a node, started by srun: the agent's processes are the ranks.
         (
             {
@@ -54,12 +52,7 @@ HOST = socket.gethostname()
                 "SLURM_PROCID": "0",
                 "SLURM_STEP_NUM_TASKS": "1",
                 "TORCHELASTIC_RUN_ID": "7",
-                "RANK": "1",
-                "WORLD_SIZE": "2",
-                "LOCAL_RANK": "1",
-                "LOCAL_WORLD_SIZE": "2",
-                "MASTER_ADDR": "a",
-                "MASTER_PORT": "29500",
+                **TORCHRUN,
             },
             Place(1, 2, 1, 2, "torchrun", HOST, ("a", 29501)),
         ),
