@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from trtkit import judging
 from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.samples import DIFFERENT_ROWS, SampleCase, SamplePlan
-from trtkit.backends import bench_jobs, executing
+from trtkit.backends import bench_reference, executing
 from trtkit.backends.comparing import Comparison
 from trtkit.backends.executing import execute, execute_apart, execute_reference
 from trtkit.errors import RunError
@@ -115,6 +115,8 @@ def test_the_reference_of_a_benchmark_takes_few_rows_of_a_fixed_batch(batch: int
     file = save(tmp_path / "sin.onnx", *PLAIN, batch=batch)
     rows = np.random.default_rng(0).standard_normal((4, 4), dtype=np.float32)
     np.savez(tmp_path / "in.npz", **{"in/x": rows})
-    bench_jobs.reference(Quiet(), onnx=str(file), arrays=str(tmp_path / "in.npz"), results=str(tmp_path / "out.npz"))
+    bench_reference.reference(
+        Quiet(), onnx=str(file), arrays=str(tmp_path / "in.npz"), results=str(tmp_path / "out.npz")
+    )
     with np.load(tmp_path / "out.npz") as found:
         np.testing.assert_allclose(found["out/y"], np.sin(rows), rtol=1e-5, atol=1e-7)

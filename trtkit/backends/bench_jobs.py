@@ -1,4 +1,4 @@
-"""Worker jobs: one benchmark, and the reference of its spot check."""
+"""Worker job: one benchmark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device, DeviceFacts
-from trtkit.artifacts.model import TensorSpec
 from trtkit.artifacts.timeline import Timeline
 from trtkit.backends import bench_setup, device_facts, registry
 from trtkit.backends.base import LoadOptions, Runner
@@ -33,7 +32,6 @@ __all__ = [
     "monitor_of",
     "open_runner",
     "peak_of",
-    "reference",
     "save",
 ]
 
@@ -191,48 +189,6 @@ class _Spent:
         """A step has ended."""
         now = time.monotonic()
         self.seconds[step], self._since = round(now - self._since, 3), now
-
-
-def reference(report: Reporter, *, onnx: str, arrays: str, results: str) -> dict[str, Any]:
-    """Execute an ONNX file in true FP32 on the rows that a benchmark checked.
-
-    A file of a fixed, larger batch gets them again and again until it is full.
-
-    Args:
-        report: of the worker; not used, one run is short.
-        onnx: the reference.
-        arrays: the results of :func:`measure`.
-        results: the .npz file for its outputs, ``out/NAME``.
-
-    Returns:
-        ``where`` it ran, and ``provider``.
-    """
-    runner = registry.get("onnxruntime").load(Path(onnx), LoadOptions(on_cpu=True))
-    with runner, np.load(arrays) as given:
-        missing = [spec.name for spec in runner.inputs if f"in/{spec.name}" not in given.files]
-        if missing:
-            raise UsageError(
-                f"The reference {Path(onnx).name} has an input {', '.join(missing)} that the benchmarked plan has not.",
-                hint="Give the model that the plan was built from.",
-            )
-        rows = {spec.name: given[f"in/{spec.name}"] for spec in runner.inputs}
-        feeds = {spec.name: _filled(rows[spec.name], spec) for spec in runner.inputs}
-        more = next((len(rows[name]) for name, array in feeds.items() if array.shape != rows[name].shape), None)
-        found = runner.run(feeds).items()
-        outputs: dict[str, np.ndarray] = {
-            f"out/{name}": value if more is None else value[:more] for name, value in found
-        }
-    np.savez(results, **outputs)  # type: ignore[arg-type]
-    return {"where": runner.where, "provider": getattr(runner, "provider", None)}
-
-
-def _filled(rows: np.ndarray, spec: TensorSpec) -> np.ndarray:
-    """The rows in the reference's type, repeated up to its fixed batch."""
-    rows = rows.astype(spec.dtype, copy=False)
-    wanted = spec.shape[0] if spec.shape else None
-    if not isinstance(wanted, int) or wanted <= len(rows):
-        return rows
-    return rows[np.arange(wanted) % len(rows)]
 
 
 def open_runner(family: str, plan: Path, options: LoadOptions, mode: str) -> Runner:

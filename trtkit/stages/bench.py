@@ -211,7 +211,7 @@ def checked(
     answers = file.with_name("reference.npz")
     try:
         answer = worker.run(
-            "trtkit.backends.bench_jobs:reference",
+            "trtkit.backends.bench_reference:reference",
             {"onnx": str(request.reference.absolute()), "arrays": str(file), "results": str(answers)},
             what=f"the reference {request.reference.name}",
             env=registry.worker_env("onnxruntime"),
