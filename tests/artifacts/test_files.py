@@ -259,6 +259,19 @@ def test_json_has_no_word_for_nan(tmp_path: Path, number: float) -> None:
     assert _names(tmp_path) == []
 
 
+def test_lists_of_numbers_stand_on_one_line_and_nothing_else_changes(tmp_path: Path) -> None:
+    value = {
+        "samples": {"ms": [0.25, -1, 1e-9, 3e300], "none": [], "one": [7]},
+        "mixed": [1, "a", None, True],
+        "nested": [[1, 2], [3.5]],
+        "text": ["[\n  1,\n  2\n]", "1, 2"],
+    }
+    files.write_json(tmp_path / "v.json", value)
+    text = (tmp_path / "v.json").read_text()
+    assert json.loads(text) == value and '"ms": [0.25, -1, 1e-09, 3e+300],' in text
+    assert '"one": [7]' in text and "    [1, 2],\n    [3.5]\n" in text and '    "a",\n' in text
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

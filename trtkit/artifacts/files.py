@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,8 @@ __all__ = [
 
 _STAGING = ".trtkit-"
 _MOST_LINKS = 40  # as Linux
+_NUMBERS = re.compile(r"\[\n +([-+.\deE]+(?:,\n +[-+.\deE]+)*)\n +\]")
+_BREAK = re.compile(r"\n +")
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
@@ -197,8 +200,13 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically. NaN and infinity are refused: JSON has no word for them."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    """Write ``value`` as indented JSON, atomically; lists of numbers, such as raw samples, stand on one line each.
+
+    NaN and infinity are refused: JSON has no word for them.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    lines = _NUMBERS.sub(lambda found: f"[{_BREAK.sub(' ', found[1])}]", text)  # a string has no line breaks
+    write_bytes(path, f"{lines}\n".encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Study:
         prepared: one for each model and precision that was reached.
         cells: one for each place of the matrix, and for each step of a ladder.
         environment: :class:`trtkit.environment.Environment` as JSON.
-        title: what the page is called.
+        title: what the page is called; empty for :attr:`heading`'s own words.
         command, created: the command line and UTC time of its start.
         aside: finished runs of a larger matrix.
     """
@@ -74,11 +74,30 @@ class Study:
     prepared: tuple[Prepared, ...] = ()
     cells: tuple[Cell, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
-    title: str = "Inference study"
+    title: str = ""
     command: tuple[str, ...] = ()
     created: str = ""
     aside: Aside = field(default_factory=Aside)
     schema: int = SCHEMA
+
+    @property
+    def heading(self) -> str:
+        """The title; without one the models, and what they ran on."""
+        if self.title:
+            return self.title
+        runs = [cell.run for cell in self.cells if cell.run is not None]
+        places = dict.fromkeys(f"{run.device.name}, {run.subject.family} {run.subject.version}" for run in runs)
+        return f"{_listed(self.plan.models)} on {_listed(tuple(places) or self.plan.devices)}"
+
+    @property
+    def limits(self) -> tuple[Cell, ...]:
+        """Batch sizes at which a ladder met a limit: that is what it looked for, and no failure."""
+        listed = (None, *self.plan.batches)
+        return tuple(
+            cell
+            for cell in self.cells
+            if cell.status == "failed" and cell.spec.batch not in listed and cell.kind not in (None, "other")
+        )
 
     def artifact(self, model: str, precision: str) -> Prepared | None:
         """What was prepared for a model in a precision."""
@@ -173,6 +192,12 @@ class Study:
             PlanError: it is missing, unreadable or of another layout.
         """
         return cls.from_json(read_json(folder / RESULTS))
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """``a, b and c``; of more than three the first two."""
+    shown = names if len(names) <= 3 else (*names[:2], f"{len(names) - 2} more")
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
 
 
 def _row(cell: Cell, prepared: Prepared | None, share: float | None) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def study(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the matrix and the estimate, and stop.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Begin anew, whatever is in the folder.")] = False,
-    title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page.")] = "Inference study",
+    title: Annotated[
+        str, typer.Option(metavar="TEXT", help="Title of the page. Default: models and devices.", show_default=False)
+    ] = "",
     latency_budget_ms: Annotated[
         float | None,
         typer.Option("--latency-budget-ms", metavar="MS", help="Pick the best batch whose p99 latency keeps this."),

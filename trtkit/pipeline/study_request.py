@@ -75,7 +75,7 @@ class StudyRequest:
     quick: bool = False
     output: Path = Path("study")
     against: tuple[Path, ...] = ()
-    title: str = "Inference study"
+    title: str = ""
     force: bool = False
     command: tuple[str, ...] = ()
 

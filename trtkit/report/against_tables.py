@@ -9,7 +9,7 @@ from trtkit.artifacts.study_cell import Cell
 from trtkit.report.against import Against, Together, executed_by
 from trtkit.report.cells import anchor, named, unsteady
 from trtkit.report.numbers import images, times
-from trtkit.report.tables import Table, Value
+from trtkit.report.tables import Table, Value, alike_aside
 
 __all__ = ["pair_table", "refusal_table", "sources_of"]
 
@@ -18,8 +18,8 @@ _SHOWN = 4
 
 def pair_table(against: Against) -> Table:
     """Each pair, with the ratio."""
-    rows = tuple(_row(pair) for pair in against.pairs)
-    columns = (
+    rows = [_row(pair) for pair in against.pairs]
+    columns = [
         ("Model", False),
         ("Precision", False),
         ("Batch", True),
@@ -29,7 +29,7 @@ def pair_table(against: Against) -> Table:
         ("Here", False),
         ("Median images/s there", True),
         ("There", False),
-    )
+    ]
     caption = (
         "Like runs of this study and of others: same model file, mode, batch and precision observed. Rates are those "
         "at the median time between finished batches, as trtkit compare has them; it adds intervals and verdicts from "
@@ -37,7 +37,9 @@ def pair_table(against: Against) -> Table:
     )
     if any(not pair.medians for pair in against.pairs):
         caption += " § throughput, mean of the run: an older trtkit wrote one of the two."
-    return Table("against-table", caption, columns, rows, len(rows) > 12)
+    columns, rows, alike = alike_aside(columns, rows, ("Mode", "Here", "There"))
+    caption += f" All of them: {'; '.join(alike)}." if alike else ""
+    return Table("against-table", caption, tuple(columns), tuple(rows), len(rows) > 12)
 
 
 def _row(pair: Together) -> tuple[Value, ...]:
@@ -66,7 +68,7 @@ def refusal_table(against: Against) -> Table:
     """What was not compared, and why: one row for each study and reason."""
     rows = tuple(
         (
-            Value(against.others[number].study.title, None, f"#against-{number + 1}"),
+            Value(against.others[number].study.heading, None, f"#against-{number + 1}"),
             Value(f"{len(runs):,}", len(runs), "", "number"),
             Value("; ".join(runs[:_SHOWN]) + ("; …" if len(runs) > _SHOWN else "")),
             Value(reason),
@@ -86,7 +88,7 @@ def sources_of(against: Against) -> Iterator[dict[str, str]]:
         devices = "; ".join(ran) or "nothing was measured"
         yield {
             "id": f"against-{number}",
-            "title": study.title,
+            "title": study.heading,
             "text": f"Folder {other.folder}; {devices}; begun {study.created or 'unknown'}.",
             "command": shlex.join(study.command or next(commands, ())),
         }

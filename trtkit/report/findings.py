@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from trtkit.artifacts.study import Study
+from trtkit.artifacts.study_cell import Cell
 from trtkit.report.cells import at_power_limit
 from trtkit.report.figures.latency import PERCENT, within_budget
 from trtkit.report.numbers import decibels, images, milliseconds, percent, times
-from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, named, narrower, unsteady
+from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, named, narrower, ran_in, unsteady
 
 __all__ = ["counts_of", "findings_of", "reasons_of"]
 
 _MOST = 24
+_SLOWER = 0.97
+"""A rate below this share of another is more than a measurement's doubt."""
 
 
 def counts_of(study: Study) -> list[tuple[int, str]]:
     """How many cells there are of each kind; kinds without any are left out."""
-    verdicts = [cell.verdict for cell in study.distinct]
+    limits = {cell.spec.id for cell in study.limits}
+    verdicts = ["limit" if cell.spec.id in limits else cell.verdict for cell in study.distinct]
     names = {
         "valid": "valid",
         "INVALID": "INVALID",
+        "limit": "beyond a limit",
         "failed": "failed",
         "gap": "cannot be had here",
         "planned": "not run yet",
@@ -29,9 +34,10 @@ def counts_of(study: Study) -> list[tuple[int, str]]:
 def reasons_of(study: Study) -> list[str]:
     """Why there are no numbers where there are none: a line for each reason, failures first."""
     found: dict[tuple[str, str], list[str]] = {}
+    limits = {cell.spec.id for cell in study.limits}
     for status in ("failed", "gap"):
         for cell in study.cells:
-            if cell.status == status:
+            if cell.status == status and cell.spec.id not in limits:
                 where = f"{cell.spec.model} {cell.spec.precision.upper()}"
                 found.setdefault((status, cell.reason or "no reason is known"), []).append(where)
     lines = []
@@ -46,10 +52,10 @@ def reasons_of(study: Study) -> list[str]:
 
 def findings_of(view: View) -> list[tuple[str, str]]:
     """Sentences, each with the anchor of the run it is about."""
-    found: list[tuple[str, str]] = [*_disturbed(view), *_limited(view)]
+    found: list[tuple[str, str]] = [*_disturbed(view), *_limited(view), *_other_precision(view)]
     for device, name in view.devices[:MOST_DEVICES]:
         for model in view.models:
-            found += _of(view, model, device, name)
+            found += [*_of(view, model, device, name), *_does_not_pay(view, model, device, name)]
     return found[:_MOST]
 
 
@@ -75,6 +81,39 @@ def _limited(view: View) -> list[tuple[str, str]]:
         return []
     text = f"{count} of {len(measured)} runs were at the card's power limit, where its clock gives way"
     return [(f"{text}: another limit, or a cooler card, gives another rate.", "#results")]
+
+
+def _other_precision(view: View) -> list[tuple[str, str]]:
+    """Precisions that were asked for and not computed in: their ratios read otherwise then."""
+    found: dict[tuple[str, str], list[Cell]] = {}
+    measured = [cell for cell in view.study.distinct if cell.run is not None]
+    for cell in measured:
+        if other := ran_in(cell):
+            found.setdefault((cell.spec.precision, other), []).append(cell)
+    told = []
+    for (asked, other), cells in found.items():
+        of = sum(cell.spec.precision == asked for cell in measured)
+        text = f"{asked.upper()} was asked for and {other} computed, in {len(cells)} of {of} runs"
+        told.append((f"{text}: where {asked.upper()} stands, read {other}.", anchor(cells[0])))
+    return told
+
+
+def _does_not_pay(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]:
+    """Precisions that are no faster than the fastest wider one at any batch size: nobody should pick these."""
+    best = {p: cell for p in view.precisions if (cell := view.best(model, p, device)) is not None}
+    found = []
+    for place, narrow in enumerate(best):
+        top = fastest([best[p] for p in list(best)[:place]])
+        cells = [cell for cell in view.line(model, narrow, device) if cell.valid]
+        ratios = [r for cell in cells if top is not None and (r := view.speedup(cell, top.spec.precision)) is not None]
+        if top is None or not ratios or max(ratios) * _SLOWER >= 1:
+            continue
+        if (best[narrow].images_per_s or 0.0) < _SLOWER * (top.images_per_s or 0.0):
+            low, high = times(min(ratios)), times(max(ratios))
+            span = high if low == high else f"{low} to {high}"
+            text = f"{model} on {name}: {named(cells[0])} does not pay: {span} of {top.spec.precision.upper()}'s rate"
+            found.append((f"{text}, batch by batch.", anchor(cells[0])))
+    return found
 
 
 def _of(view: View, model: str, device: str, name: str) -> list[tuple[str, str]]:

@@ -21,7 +21,10 @@ def gap_table(view: View, lost: Mapping[str, str] | None = None, unread: Sequenc
         unread: files that no run could be read from.
     """
     found: dict[tuple[str, str, str, str], list[Cell]] = {}
+    limits = {cell.spec.id for cell in view.study.limits}
     for cell in view.study.cells:
+        if cell.spec.id in limits:
+            continue  # the table of ladders tells of it
         if cell.status in ("failed", "gap", "planned"):
             reason = cell.reason or "It has not been run yet: run trtkit study again, it resumes."
             found.setdefault((cell.spec.model, cell.spec.precision, cell.status, reason), []).append(cell)

@@ -21,6 +21,7 @@ from trtkit.report.against import Other
 from trtkit.report.against_tables import pair_table, refusal_table, sources_of
 from trtkit.report.findings import counts_of, findings_of
 from trtkit.report.gaps import gap_table
+from trtkit.report.ladders import ladder_table
 from trtkit.report.machine import hardware_table, peak_table
 from trtkit.report.markup import details_of, rows_of
 from trtkit.report.published import load
@@ -135,6 +136,7 @@ def write_report(
 def _groups(view: View) -> list[Group]:
     from trtkit.report.figures import accuracy, batches, energy, latency, peak, references, scaling, throughput
 
+    ladders = ladder_table(view)
     return [
         Group("throughput", "Figure 1: throughput of each precision", "", throughput.draw_throughput(view)),
         Group(
@@ -146,7 +148,7 @@ def _groups(view: View) -> list[Group]:
         ),
         Group("scaling", "Figures 2 and 3: several devices", "", scaling.draw_scaling(view)),
         Group("devices", "Figures 4 and 5: this device against others", "", references.draw_references(view)),
-        Group("batch", "Figure 6: batch size", "", batches.draw_batches(view)),
+        Group("batch", "Figure 6: batch size", "", batches.draw_batches(view), ladders if ladders.rows else None),
         Group("latency", "Latency against throughput", "", latency.draw_latency(view)),
         Group("peak", "Share of the peak", "", peak.draw_peak(view)),
         Group("energy", "Energy", "", energy.draw_energy(view)),
@@ -157,10 +159,9 @@ def _page(view: View, groups: list[Group], saved: Saved) -> dict[str, Any]:
     study = view.study
     gaps, published, artifacts = gap_table(view, saved.lost, saved.unread), published_table(view), artifact_table(view)
     used = [source for source in view.reference.sources if published.rows]
-    devices = ", ".join(name for _, name in view.devices) or ", ".join(study.plan.devices)
     return {
-        "title": study.title,
-        "lead": f"{', '.join(study.plan.models[:8])} on {devices}. {_when(study.created)}",
+        "title": study.heading,
+        "lead": _lead(view),
         "counts": counts_of(study),
         "findings": findings_of(view),
         "hardware": hardware_table(view),
@@ -195,6 +196,14 @@ def _page(view: View, groups: list[Group], saved: Saved) -> dict[str, Any]:
             ("run-list", "Each run"),
         ],
     }
+
+
+def _lead(view: View) -> str:
+    """What a title of somebody's own may leave out, and when it was."""
+    study = view.study
+    devices = ", ".join(name for _, name in view.devices) or ", ".join(study.plan.devices)
+    what = f"{', '.join(study.plan.models[:8])} on {devices}. " if study.title else ""
+    return f"{what}{_when(study.created)}".strip()
 
 
 def _when(created: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trtkit.artifacts.study_cell import Cell, Prepared
@@ -12,7 +13,7 @@ from trtkit.report.numbers import decibels, images, milliseconds, percent, signi
 from trtkit.report.view import View, anchor, named, narrower
 from trtkit.units import bytes_text
 
-__all__ = ["Table", "Value", "accuracy_table", "artifact_table", "published_table", "run_table"]
+__all__ = ["Table", "Value", "accuracy_table", "alike_aside", "artifact_table", "published_table", "run_table"]
 
 
 _RUN_COLUMNS = (
@@ -88,14 +89,7 @@ def run_table(view: View) -> Table:
         _run_row(view, cell, largest=cell.run is not None and cell.run.file in steps)
         for cell in view.in_order(view.study.distinct)
     ]
-    columns = list(_RUN_COLUMNS)
-    alike = []
-    for name in ("Mode", "Device"):
-        at = [column for column, _ in columns].index(name)
-        texts = {row[at].text for row in rows}
-        if len(texts) == 1:
-            alike.append(f"{name.lower()} {texts.pop()}")
-            rows, columns = _without(rows, columns, at)
+    columns, rows, alike = alike_aside(list(_RUN_COLUMNS), rows, ("Mode", "Device"))
     for name in ("×\u00a0TF32", "SQNR dB", "% of peak", "images/J"):
         at = [column for column, _ in columns].index(name)
         if all(row[at].text == "–" for row in rows):
@@ -105,6 +99,23 @@ def run_table(view: View) -> Table:
     caption += f" All of them: {', '.join(alike)}." if alike else ""
     caption += f" % of peak: {PEAK_RULE}." if any(name == "% of peak" for name, _ in columns) else ""
     return Table("runs", caption, tuple(columns), tuple(rows), len(rows) > 12)
+
+
+def alike_aside(
+    columns: list[tuple[str, bool]], rows: list[tuple[Value, ...]], names: Sequence[str]
+) -> tuple[list[tuple[str, bool]], list[tuple[Value, ...]], list[str]]:
+    """Columns and rows without those of ``names`` that say the same in every row, and what these say, for the caption.
+
+    Each column is looked for by its name, of which there is one.
+    """
+    alike = []
+    for name in names:
+        at = [column for column, _ in columns].index(name)
+        texts = {row[at].text for row in rows}
+        if len(texts) == 1:
+            alike.append(f"{name.lower()} {texts.pop()}")
+            rows, columns = _without(rows, columns, at)
+    return columns, rows, alike
 
 
 def _without(
@@ -191,7 +202,7 @@ def accuracy_table(view: View) -> Table:
         ("Model", False),
         ("Precision", False),
         ("SQNR", True),
-        ("Top-1", True),
+        ("Top\u20111", True),
         ("On", False),
         ("Scales from", False),
         ("Fastest images/s", True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -139,13 +140,17 @@ class View:
         return None
 
     def common_batch(self, model: str, device: str) -> int | None:
-        """The largest batch size that as many precisions as possible were validly measured at; ``None`` without any."""
-        counts: dict[int, int] = {}
+        """The batch size with the best rates of those that most precisions were validly measured at, else ``None``.
+
+        The best rates: the highest geometric mean over the precisions. The largest batch is often a worse one, met on
+        the way to the limit of the memory.
+        """
+        rates: dict[int, list[float]] = {}
         for precision in self.precisions:
             for cell in self.line(model, precision, device):
-                if cell.valid and cell.spec.batch is not None:
-                    counts[cell.spec.batch] = counts.get(cell.spec.batch, 0) + 1
-        return max(counts, key=lambda batch: (counts[batch], batch), default=None)
+                if cell.valid and cell.spec.batch is not None and cell.images_per_s:
+                    rates.setdefault(cell.spec.batch, []).append(cell.images_per_s)
+        return max(rates, key=lambda batch: (len(rates[batch]), math.prod(rates[batch]), -batch), default=None)
 
     def at(self, model: str, precision: str, device: str, batch: int | None) -> Cell | None:
         """The cell of one batch size in the mode that figures show, with a number or without."""

@@ -40,6 +40,8 @@ def draw_accuracy(view: View) -> list[style.Drawing | style.Empty]:
     fill(right, noise, "signal to noise against FP32 (dB)", room=1.1, headers=False)
     left.set_xlim(0, max(left.get_xlim()[1], 1.25))  # FP32 itself is on it, and its label stands clear
     left.axvline(1, color=style.MUTED, linewidth=1, linestyle="--")
+    for words in left.texts:  # the line passes behind them
+        words.set_bbox({"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6})
     caption = (
         "Scores against those of the FP32 source: 20 dB is an error of 10 %, 40 dB of 1 %. Top-1 is the share of "
         "inputs with the same first class; it says nothing about right or wrong classes."

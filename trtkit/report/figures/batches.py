@@ -44,14 +44,16 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
             if stop is not None and stop.spec.batch is not None:
                 batches.add(stop.spec.batch)
                 rough |= stop.spec.batch > (line[-1].spec.batch or 1) + 1 and stop.kind != "timeout"
-                alike = ends.setdefault((line[-1].spec.batch or 1, stop.reason or "unknown"), [])
+                in_table = view.ladder(model, precision, device) is not None
+                reason = "" if in_table else f": {(stop.reason or 'unknown').rstrip('.')}"
+                alike = ends.setdefault((line[-1].spec.batch or 1, reason), [])
                 _end(axes, precision, line[-1], stop)
                 alike.append(_label(precision, line))
             elif (ladder := view.ladder(model, precision, device)) is not None and ladder.reason:
                 found = ladder.run.settings.batch if ladder.run is not None else line[-1].spec.batch
                 at = next((cell for cell in line if cell.spec.batch == found), line[-1])
                 top = at.spec.batch or 1
-                ends.setdefault((top, ladder.reason), []).append(_label(precision, line))
+                ends.setdefault((top, f": {ladder.reason.rstrip('.')}"), []).append(_label(precision, line))
                 limits.setdefault((top, _limit(ladder.reason, top)), []).append(at)
         for (top, why), cells in limits.items():
             rate = max(cell.images_per_s or 0.0 for cell in cells)
@@ -67,9 +69,10 @@ def draw_batches(view: View) -> list[style.Drawing | style.Empty]:
         _axis(axes, "batch size (images, log scale)", "images/s")
         style.legend(figure, axes)
         told = " ".join(
-            f"{_and(names)} {'ends' if len(names) == 1 else 'end'} at {batch:,}: {reason.rstrip('.')}."
+            f"{_and(names)} {'ends' if len(names) == 1 else 'end'} at {batch:,}{reason}."
             for (batch, reason), names in ends.items()
         )
+        told += " The table tells why." if any(not reason for _, reason in ends) else ""
         if rough and view.study.plan.sweep_within:
             told += f" The largest batch was looked for within {100 * view.study.plan.sweep_within:g} %."
         drawn.append(

@@ -24,6 +24,10 @@ def within_budget(cells: tuple[Cell, ...], budget_ms: float) -> Cell | None:
     )
 
 
+_LETTER, _GAP, _LINE = 7.0, 6.0, 14.0
+"""Pixels of a digit, between two numbers, and of a line, at the figures' 100 pixels an inch."""
+
+
 def draw_latency(view: View) -> list[style.Drawing | style.Empty]:
     """One figure for each model and kind of device."""
     title = "Latency against throughput"
@@ -45,13 +49,13 @@ def draw_latency(view: View) -> list[style.Drawing | style.Empty]:
             xs += here
             if line:
                 draw_line(axes, precision, line, here)
-        _name_batches(axes, lines)
         axes.set_xscale("log")
         axes.set_xlim(min([*xs, budget or xs[0]]) / 1.3, max([*xs, budget or xs[0]]) * 1.4)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
+        _name_batches(axes, lines)
         axes.set_xlabel(f"latency of a batch, {PERCENT}th percentile (ms, log scale)")
         axes.set_ylabel("images/s")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
@@ -71,18 +75,19 @@ def draw_latency(view: View) -> list[style.Drawing | style.Empty]:
 
 
 def _name_batches(axes: Axes, lines: dict[str, tuple[Cell, ...]]) -> None:
-    """Batch sizes at the fastest precision's points: at all of them they would cover each other."""
+    """Batch sizes at the fastest precision's points, the fastest first, as far as they do not cover each other."""
     best = max(lines.values(), key=lambda line: max((cell.images_per_s or 0 for cell in line), default=0))
-    for cell in best:
-        if cell.run is not None:
+    named: list[tuple[float, float, float]] = []  # where a name stands, in pixels, and how wide it is
+    for cell in sorted(best, key=lambda cell: -(cell.images_per_s or 0.0)):
+        if cell.run is None:
+            continue
+        text, at = f"{cell.spec.batch:,}", (cell.run.latency_ms(PERCENT) or 0.0, cell.images_per_s or 0.0)
+        x, y = axes.transData.transform(at)
+        width = len(text) * _LETTER + _GAP
+        if all(abs(x - other) >= (width + wide) / 2 or abs(y - high) >= _LINE for other, high, wide in named):
+            named.append((x, y, width))
             axes.annotate(
-                f"{cell.spec.batch:,}",
-                (cell.run.latency_ms(PERCENT) or 0.0, cell.images_per_s or 0.0),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=style.MUTED,
+                text, at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8, color=style.MUTED
             )
 
 

@@ -76,9 +76,9 @@ def draw_throughput(view: View) -> list[style.Drawing | style.Empty]:
                     draw(f"{title}: {name}", bars, "images/s"),
                     f"throughput-{number + 1}",
                     f"{title}: {name}",
-                    f"Mode {view.mode}, one device, at the largest batch size that most precisions were measured at. "
-                    "Speed-ups compare runs that differ in nothing but the precision; FP32 and TF32 are different "
-                    f"bases.{rest}{dagger(bars)}",
+                    f"Mode {view.mode}, one device, at the batch size with the best rates, of those that most "
+                    "precisions were measured at. Speed-ups compare runs that differ in nothing but the precision; "
+                    f"FP32 and TF32 are different bases.{rest}{dagger(bars)}",
                 )
             )
     return drawn or [style.Empty("throughput", title, "No run has a number yet. Run trtkit study again: it resumes.")]
