@@ -191,7 +191,7 @@ def test_a_worker_that_is_killed_in_the_window_ends_it_and_the_rest_is_kept(plan
     assert str(file) in caught.value.message
     kept = ScaleResult.from_json(read_json(file))
     assert kept.problem is not None and not kept.valid
-    assert kept.shares[0].together_images_per_s == pytest.approx(500, rel=0.3)
+    assert 100 < (kept.shares[0].together_images_per_s or 0) < 600, "500 on a machine that has nothing else to do"
     assert kept.shares[1].phases == {} and kept.shares[1].problem is not None
     assert kept.total_images_per_s is None
     assert children() == []
@@ -218,7 +218,7 @@ def test_a_worker_that_is_stopped_is_given_up_in_seconds(when: str, plan: Path, 
     assert time.monotonic() - started < 14 and children() == []
 
 
-def ranks(size: int, plan: Path, folder: Path, devices: str, **changes: Any) -> list[Any]:
+def ranks(size: int, plan: Path, folder: Path, devices: str | None, **changes: Any) -> list[Any]:
     """The same request on every rank of a meeting; each rank's results, or its error."""
 
     def job(meeting: Meeting) -> Any:
@@ -248,6 +248,21 @@ def test_ranks_measure_together_and_rank_0_has_the_result(
     # Two clocks by name, which are one in truth.
     assert found.result.clock_drift_s is not None and found.result.clock_drift_error_s > 0
     assert abs(found.result.clock_drift_s) <= found.result.clock_drift_error_s
+
+
+def test_ranks_without_devices_look_for_gpus_once_each(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def none() -> int:
+        looks.append(threading.get_ident())
+        return 0
+
+    monkeypatch.setattr("trtkit.pipeline.scaling._gpus", none)
+    first, _ = ranks(2, plan, tmp_path, None, alone=False)
+    assert [share.device for share in first[0].result.shares] == ["cpu:0/2", "cpu:1/2"]
+    assert len(looks) == len(set(looks)) == 2, "a look starts a process"
 
 
 def test_more_ranks_than_cores_are_refused_on_every_rank(plan: Path, tmp_path: Path) -> None:

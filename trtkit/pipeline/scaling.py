@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -93,6 +94,7 @@ def scale(
     meeting, place = meeting or Alone(), place or Place()
     listener = Moving(listener or Silence(), meeting.pulse.move)
     done: list[Scaled] = []
+    gpus = functools.cache(_gpus)  # a look takes a worker process
     own: OwnPlace | None = None
     own_error: Exception | None = None
     rounds: tuple[_Round, ...] = ()
@@ -101,8 +103,8 @@ def scale(
             devices = request.bench.devices
             if meeting.size > 1:
                 pinned = cast("tuple[int, ...]", request.bench.settings.get("affinity") or ())
-                own = find_own_place(meeting, place, terms(request), wanted=_wanted(request), affinity=pinned)
-                devices = _devices(request, own)
+                own = find_own_place(meeting, place, terms(request), wanted=_wanted(request, gpus), affinity=pinned)
+                devices = devices_of_rank(devices, own, gpus=gpus, per_device=request.ranks_per_device)
             rounds = tuple(_rounds(request, devices, listener, stack))
             if meeting.rank == 0:
                 _make_folder(request.bench.output)  # refused now, not after the measurement
@@ -183,14 +185,10 @@ def _gpus() -> int:
     return len(probe("onnxruntime").gpus)
 
 
-def _wanted(request: ScalingRequest) -> str:
+def _wanted(request: ScalingRequest, gpus: Callable[[], int]) -> str:
     with contextlib.suppress(TrtkitError):  # it comes again, where the ranks learn of it
-        return request.bench.devices or ("" if _gpus() else "cpu")
+        return request.bench.devices or ("" if gpus() else "cpu")
     return ""
-
-
-def _devices(request: ScalingRequest, own: OwnPlace) -> str:
-    return devices_of_rank(request.bench.devices, own, gpus=_gpus, per_device=request.ranks_per_device)
 
 
 def _rounds(
