@@ -12,6 +12,9 @@ from trtkit.report.view import MOST_DEVICES, View, anchor, fastest, named, narro
 __all__ = ["counts_of", "findings_of", "reasons_of"]
 
 _MOST = 24
+_TOO_SHORT = {"few-samples", "not-confident", "warm-up-cut"}
+"""Notes of runs that were not given the time that they needed."""
+
 _SLOWER = 0.97
 """A rate below this share of another is more than a measurement's doubt."""
 
@@ -67,10 +70,10 @@ def _disturbed(view: View) -> list[tuple[str, str]]:
         return []
     ids = [note for cell in noted for note in unsteady(cell)]
     shown = ", ".join(f"{note} {ids.count(note)}" for note in dict.fromkeys(ids))
-    text = (
-        f"{len(noted)} of {len(measured)} runs were disturbed or unsteady ({shown}): read them with care, or run again"
-    )
-    return [(f"{text} on a quiet machine. They carry a †.", "#results")]
+    text = f"{len(noted)} of {len(measured)} runs were disturbed or unsteady ({shown}): read them with care"
+    ways = ["on a quiet machine"] if set(ids) - _TOO_SHORT else []
+    ways += ["for longer, with --max-duration"] if set(ids) & _TOO_SHORT else []
+    return [(f"{text}, or run again {' or '.join(ways)}. They carry a †.", "#results")]
 
 
 def _limited(view: View) -> list[tuple[str, str]]:
@@ -111,7 +114,7 @@ def _does_not_pay(view: View, model: str, device: str, name: str) -> list[tuple[
         if (best[narrow].images_per_s or 0.0) < _SLOWER * (top.images_per_s or 0.0):
             low, high = times(min(ratios)), times(max(ratios))
             span = high if low == high else f"{low} to {high}"
-            text = f"{model} on {name}: {named(cells[0])} does not pay: {span} of {top.spec.precision.upper()}'s rate"
+            text = f"{model} on {name}: {named(cells[0])} does not pay: {span} of {named(top)}'s rate"
             found.append((f"{text}, batch by batch.", anchor(cells[0])))
     return found
 
