@@ -25,6 +25,7 @@ LEVELS = {
     "trtkit": 0,  # __version__ and the lazy names
     "trtkit.units": 1,
     "trtkit.quant": 1,
+    "trtkit.tensor_blocks": 0,
     "trtkit.metrics": 1,
     "trtkit.stats": 1,
     "trtkit.arguments": 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from trtkit import metrics, tensor_blocks
 from trtkit.metrics import TensorDifference, compare
 
 FINITE = st.floats(-1e6, 1e6, width=32)
@@ -217,3 +219,49 @@ def test_json_holds_no_nan_and_round_trips(reference, candidate):
     found = compare(reference, candidate, rtol=1e-3, atol=1e-3)
     text = json.dumps(found.as_json(), allow_nan=False)
     assert TensorDifference.from_json(json.loads(text)) == found
+
+
+AWKWARD = st.one_of(FINITE, st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e-38, 3e38]))
+
+
+@given(
+    hnp.arrays(np.float32, (6, 5), elements=AWKWARD), hnp.arrays(np.float32, (6, 5), elements=AWKWARD), st.booleans()
+)
+@settings(max_examples=100, deadline=None)
+def test_parts_add_up_to_the_whole(reference, candidate, alike):
+    with np.errstate(all="ignore"):
+        candidate = reference + candidate * np.float32(1e-3) if alike else candidate
+    whole = compare(reference, candidate, rtol=0.01, atol=0.1).as_json()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (metrics, tensor_blocks):
+            patch.setattr(module, "BLOCK", 7)
+        parts = compare(reference, candidate, rtol=0.01, atol=0.1).as_json()
+    for name, value in whole.items():
+        assert parts[name] == (None if value is None else pytest.approx(value, rel=1e-9, abs=1e-9)), name
+
+
+@given(
+    hnp.arrays(np.float32, (6, 5), elements=AWKWARD), hnp.arrays(np.float32, (6, 5), elements=AWKWARD), st.booleans()
+)
+@settings(max_examples=100, deadline=None)
+def test_nearness_is_two_figures_of_the_comparison(reference, candidate, alike):
+    candidate = reference.copy() if alike else candidate
+    whole = compare(reference, candidate, rtol=0.0, atol=0.0)
+    error, equal = metrics.nearness(reference, candidate)
+    assert error == (None if whole.relative_l2 is None else pytest.approx(whole.relative_l2, rel=1e-9))
+    assert equal == whole.equal_fraction
+    integers = np.array([1, 2, 3]), np.array([1, 2, 4])
+    assert metrics.nearness(*integers)[1] == pytest.approx(2 / 3)
+    assert metrics.nearness(np.zeros(0, np.float32), np.zeros(0, np.float32)) == (0.0, None)
+
+
+def test_a_large_output_takes_little_memory():
+    reference = np.random.default_rng(0).standard_normal((4, 1 << 20), dtype=np.float32)
+    tracemalloc.start()
+    try:
+        found = compare(reference, reference * np.float32(1.001), rtol=0.0, atol=0.0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.relative_l2 == pytest.approx(1e-3, rel=1e-3)
+    assert peak < 64 << 20, "16 MB on each side"

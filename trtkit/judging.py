@@ -85,7 +85,7 @@ def compared(
                 )
             axis = softmax_axes.get(spec.name)
             by: Literal["error", "agreement"] = "agreement" if want.dtype.kind in _COUNTED else "error"
-            found = metrics.compare(want, got.astype(want.dtype), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
+            found = metrics.compare(want, got.astype(want.dtype, copy=False), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)
             checks.append(OutputCheck(case.label, spec.name, "output", axis is None, found, against, by))
             if axis is not None:
                 found = metrics.compare(*paired_scores(want, got, axis), rtol=_ELEMENT_RTOL, atol=_ELEMENT_ATOL)

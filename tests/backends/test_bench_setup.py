@@ -267,13 +267,38 @@ def test_a_fixed_batch_is_compared_whole(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_large_fixed_batch_is_not_run_whole_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_setup, "_WHOLE_CHECK_BYTES", 1)
-    monkeypatch.setattr(bench_setup, "_SECOND_COPY_BYTES", 10 * 3 * 4 * 4 * 4 - 1)
+    monkeypatch.setattr(bench_setup, "_SECOND_COPY_BYTES", 2 * 10 * 3 * 4 * 4 * 4 - 1)
     runner = Doubler()
     runner.inputs = (TensorSpec("x", "float32", (10, 3, 4, 4)),)
     check, arrays = checked(runner, 10)
     assert runner.seen == [] and check["run_matches"] is None
-    assert check["run_problem"] == "the engine takes all 10 samples or none, 1.9 KiB once more beside those timed"
+    assert check["run_problem"] == "the engine takes all 10 samples or none, 3.8 KiB once more beside those timed"
     assert check["rows"] == [0, 1, 8, 9] and arrays["in/x"].shape == arrays["out/y"].shape == (4, 3, 4, 4)
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(10, [0, 9]), (4, [0, 3]), (2, "all"), (1, "all")])
+def test_of_large_rows_one_at_an_end_has_to_do(batch: int, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_WHOLE_CHECK_BYTES", "_MANY_BYTES"):
+        monkeypatch.setattr(bench_setup, name, 2 * 3 * 4 * 4 * 4)  # a row in, a row out
+    runner = Doubler()
+    check, arrays = checked(runner, batch)
+    assert check["rows"] == rows and check["run_matches"] is True
+    assert runner.seen == [len(arrays["in/x"])] == [min(batch, 2)]
+
+
+def test_large_outputs_count_as_large_inputs_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_setup, "_WHOLE_CHECK_BYTES", 10 * 3 * 4 * 4 * 4)  # the inputs alone would pass
+    assert checked(Doubler(), 10)[0]["rows"] == [0, 1, 8, 9]
+
+
+def test_a_check_that_memory_is_too_small_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(Doubler):
+        def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            raise MemoryError
+
+    check, arrays = checked(Full(), 4)
+    assert check["run_matches"] is None and set(arrays) == {"in/x", "out/y"}
+    assert check["run_problem"] == "1.5 KiB once more do not fit into this machine's memory"
 
 
 class Product(Doubler):

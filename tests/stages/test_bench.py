@@ -76,7 +76,7 @@ def test_onnx_runtime_is_measured_checked_and_described(net: Path) -> None:
     assert result.fraction_of_peak < 1
     assert BenchResult.from_json(json.loads(json.dumps(result.to_json()))).conditions == result.conditions
     phases = [event.phase for event in events if isinstance(event, Progress)]
-    assert list(dict.fromkeys(phases)) == ["Loading", "Warming up", "Measuring"]
+    assert list(dict.fromkeys(phases)) == ["Loading", "Warming up", "Checking", "Measuring"]
 
 
 def test_another_function_is_invalid(net: Path, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def loaded(
     """Pin this process, load a plan, warm it up and check its outputs; all is closed at the end.
 
     Args:
-        progress: is told of ``Loading`` and ``Warming up``. All else is as for :func:`measure`.
+        progress: is told of ``Loading``, ``Warming up`` and ``Checking``. All else is as for :func:`measure`.
 
     Raises:
         UsageError, PlanError, RunError: as :func:`measure`.
@@ -167,7 +167,9 @@ def loaded(
             warmup = harness.warm_up(timed, chosen)
             progress("Warming up", 1, 1)
             clock.lap("warming_up")
+            progress("Checking", 0, 1)
             check, arrays = bench_setup.check_outputs(timed, runner, sets, chosen, run_limit)
+            progress("Checking", 1, 1)
             clock.lap("checking")
             conditions = {
                 "where": runner.where,

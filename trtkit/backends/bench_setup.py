@@ -19,13 +19,15 @@ from trtkit.backends.bench_inputs import input_sets
 from trtkit.backends.repeated import Samples
 from trtkit.backends.timing import Timed
 from trtkit.errors import RunError, UsageError
+from trtkit.tensor_blocks import BLOCK
 from trtkit.units import bytes_text
 
 __all__ = ["check_outputs", "input_sets", "load_options", "pin", "with_shapes"]
 
-_SECOND_COPY_BYTES = 1 << 30  # of inputs, above which an engine is not run whole a second time to be compared
-_WHOLE_CHECK_BYTES = 64 << 20  # inputs up to this size are checked whole
-_ROWS_AT_AN_END = 2
+_SECOND_COPY_BYTES = 1 << 30  # of inputs and outputs, above which an engine is not run whole a second time
+_WHOLE_CHECK_BYTES = 64 << 20  # inputs and outputs up to this size are checked whole
+_ROWS_AT_AN_END = 2  # of a large batch
+_MANY_BYTES = 64 << 20  # of such rows, above which one at an end has to do
 
 
 def pin(affinity: Sequence[int]) -> None:
@@ -97,8 +99,9 @@ def check_outputs(
     """Run one iteration of the timed path, and hold its outputs against the runner's on the same inputs.
 
     Everything is looked at for NaN and infinity. Compared are all rows of a small batch, or the first and last two of a
-    large one; with a runner that takes no so few all of them, and the first and last two are handed on. Where that is
-    more than 1 GiB of inputs, only the rows that are handed on are looked at, by whoever takes them.
+    large one (or the first and the last, where rows are large); with a runner that takes no so few all of them, and
+    these are handed on. Where that is more than 1 GiB of inputs and outputs, only the rows that are handed on are
+    looked at, by whoever takes them.
 
     Args:
         timed: warm; its slots are free.
@@ -118,9 +121,7 @@ def check_outputs(
     timed.issue(0)
     timed.finish(0)
     given, found = sets[timed.set_of(0) % len(sets)], timed.outputs(0)
-    counts = {
-        name: int(np.count_nonzero(~np.isfinite(array))) for name, array in found.items() if array.dtype.kind == "f"
-    }
+    counts = {name: _not_finite(array) for name, array in found.items() if array.dtype.kind == "f"}
     fixed = all(not isinstance(spec.shape[0], str) for spec in runner.inputs if spec.shape)
     rows, cut = _rows_to_check(given, found, settings.batch, runner.inputs)
     check: dict[str, Any] = {
@@ -135,7 +136,7 @@ def check_outputs(
         **{f"in/{name}": array for name, array in _picked(given, rows, cut).items()},
         **{f"out/{name}": array for name, array in _picked(found, rows).items()},
     }
-    size = sum(array.nbytes for array in given.values())
+    size = _bytes(given, found)
     if fixed and rows is not None and size > _SECOND_COPY_BYTES:
         why = f"the engine takes all {settings.batch} samples or none, {bytes_text(size)} once more beside those timed"
         return {**check, "run_problem": why}, arrays
@@ -152,8 +153,9 @@ def check_outputs(
             arrays |= {f"out/{name}": array for name, array in found.items()}
             agrees, error = _compared(truth, outputs, limit)
     except RunError as problem:  # too few rows for the plan's profile, or no memory for a second copy of the buffers
-        check["run_problem"] = problem.message
-        return check, arrays
+        return {**check, "run_problem": problem.message}, arrays
+    except MemoryError:
+        return {**check, "run_problem": f"{bytes_text(size)} once more do not fit into this machine's memory"}, arrays
     for name, want in truth.items():
         if outputs[name].shape != want.shape:
             raise RunError(
@@ -172,13 +174,13 @@ def _compared(
     for name, want in truth.items():
         if outputs[name].shape != want.shape:
             return False, None
-        here = metrics.compare(want, outputs[name].astype(want.dtype), rtol=0.0, atol=0.0)
+        error, equal = metrics.nearness(want, outputs[name].astype(want.dtype, copy=False))
         if want.dtype.kind == "f":
-            errors.append(here.relative_l2)
-            near = here.relative_l2 is not None and here.relative_l2 <= limit
+            errors.append(error)
+            near = error is not None and error <= limit
         else:
-            near = 1 - (1.0 if here.equal_fraction is None else here.equal_fraction) <= limit
-        agrees = agrees and (near or here.exact)
+            near = 1 - (1.0 if equal is None else equal) <= limit
+        agrees = agrees and (near or equal in (None, 1.0))
     known = [error for error in errors if error is not None]
     return agrees, max(known, default=None) if len(known) == len(errors) else None
 
@@ -204,10 +206,23 @@ def _rows_to_check(
     images = tuple(spec.name for spec in inputs if spec.shape and isinstance(spec.shape[0], str))
     if not images and len(inputs) == 1:
         images = (inputs[0].name,)
-    few = sum(array.nbytes for array in given.values()) <= _WHOLE_CHECK_BYTES or batch <= 2 * _ROWS_AT_AN_END
+    size = _bytes(given, found)
+    at_an_end = _ROWS_AT_AN_END if 2 * _ROWS_AT_AN_END * size <= batch * _MANY_BYTES else 1
+    few = size <= _WHOLE_CHECK_BYTES or batch <= 2 * at_an_end
     by_image = bool(images) and all(
         array.shape[:1] == (batch,) for array in (*(given[name] for name in images), *found.values())
     )
     if few or not by_image:
         return None, images
-    return [*range(_ROWS_AT_AN_END), *range(batch - _ROWS_AT_AN_END, batch)], images
+    return [*range(at_an_end), *range(batch - at_an_end, batch)], images
+
+
+def _bytes(given: Mapping[str, Samples], found: Mapping[str, np.ndarray]) -> int:
+    return sum(array.nbytes for array in (*given.values(), *found.values()))
+
+
+def _not_finite(array: np.ndarray) -> int:
+    """How many elements are NaN or infinite, a part after the other."""
+    flat = array.reshape(-1)
+    parts = (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
+    return sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)

@@ -226,9 +226,9 @@ def checked(
         )
     with np.load(file) as measured, np.load(answers) as truth:
         names = [name.removeprefix("out/") for name in truth.files if name in measured.files]
-        outputs = [TensorSpec(name, str(truth[f"out/{name}"].dtype), truth[f"out/{name}"].shape) for name in names]
         want = {f"0/{name}": truth[f"out/{name}"] for name in names}
         got = {f"0/{name}": measured[f"out/{name}"] for name in names}
+    outputs = [TensorSpec(name, str(want[f"0/{name}"].dtype), want[f"0/{name}"].shape) for name in names]
     samples = SamplePlan(request.settings.seed, (), request.input_std, (SampleCase("the checked rows", {}),))
     checks = judging.compared(samples, outputs, request.softmax_axes, got, want)
     return {
