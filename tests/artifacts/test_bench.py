@@ -28,6 +28,8 @@ def whole() -> BenchResult:
             "memory_clock_mhz": (2619,),
             "foreign_processes": ("python (1)",),
             "throttle_reasons": {"sw_power_cap": 0.5},
+            "energy_j": 1500.0,
+            "energy_s": 2.4,
             "monitor": {"samples": 2},
             "peak_rss_bytes": 10**9,
         },
@@ -67,6 +69,19 @@ def test_figures_by_hand() -> None:
 )
 def test_an_unknown_makes_the_fraction_unknown(changes: dict[str, Any]) -> None:
     assert clean(**changes).fraction_of_peak is None
+
+
+def test_power_is_the_counters_else_that_of_readings_which_have_settled() -> None:
+    ramp = (100.0,) * 20 + (600.0, 610.0, 590.0, 600.0, 600.0)
+    watched = {"monitor": {"interval_s": 0.05}}
+    assert clean(conditions={"power_w": ramp, **watched}).conditions.mean_power_w == 600.0
+    assert clean(conditions={"power_w": ramp[:24], **watched}).images_per_joule is None, "too few have settled"
+    counted = clean(conditions={"power_w": ramp, "energy_j": 650.0, "energy_s": 0.5, **watched})
+    assert counted.conditions.mean_power_w == 1300.0
+    rate = counted.throughput_images_per_s
+    assert rate is not None and counted.images_per_joule == pytest.approx(rate / 1300)
+    assert counted.to_json()["summary"]["mean_power_w"] == 1300.0
+    assert BenchResult.from_json(counted.to_json()).images_per_joule == pytest.approx(counted.images_per_joule)
 
 
 def test_without_power_there_are_no_images_per_joule() -> None:

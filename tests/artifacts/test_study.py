@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,8 @@ def test_a_record_keeps_the_figures_and_not_the_samples() -> None:
     assert record.fraction_of_peak == result.fraction_of_peak
     assert record.images_per_joule == pytest.approx(record.images_per_s / 410.0)
     assert record.latency_ms(99) == result.timeline.summary()["latency"]["p99_ms"]
+    older = replace(record, summary={name: v for name, v in record.summary.items() if name != "mean_power_w"})
+    assert older.images_per_joule is None, "it took readings of what was before the run"
     assert record.conditions["power_w"] == [400.0, 410.0, 420.0]
     assert RunRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
 

@@ -61,6 +61,17 @@ def test_what_is_seen_of_a_healthy_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < seen["monitor"]["busy_fraction"] < 1
 
 
+def test_energy_is_counted_from_step_to_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each value twice: the counter moves more slowly than it is read. 5 J a step, 1,000 J before.
+    counter = [value for step in range(400) for value in (1_000_000 + 5000 * step,) * 2]
+    seen = watch(monkeypatch, Pynvml(healthy(TotalEnergyConsumption=counter)))
+    steps = (seen["monitor"]["samples"] + 1) // 2 - 1
+    assert seen["energy_j"] == pytest.approx(5.0 * (steps - 1), abs=5.0) and 0 < seen["energy_s"] < 0.2
+    still = watch(monkeypatch, Pynvml(healthy(TotalEnergyConsumption=1_000_000)))
+    assert "energy_j" not in still, "a counter that stands tells nothing"
+    assert "energy_j" not in watch(monkeypatch, Pynvml(healthy()))
+
+
 def test_limits_are_named_as_nvidia_smi_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     real = pytest.importorskip("pynvml")
     seen = watch(monkeypatch, Pynvml(healthy(CurrentClocksEventReasons=[0x04, 0x44])))

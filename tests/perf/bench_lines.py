@@ -162,7 +162,7 @@ def line_of(result: BenchResult, written_elements: int | None) -> Line:
         compute_ms=compute,
         enqueue_ms=enqueue,
         shares=shares,
-        watts=_mean(conditions.power_w),
+        watts=conditions.mean_power_w,
         sm_mhz=_mean(conditions.sm_clock_mhz),
         valid=result.verdict.valid,
         findings=tuple(finding.id for finding in (*result.verdict.reasons, *result.verdict.notes)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -16,6 +17,9 @@ __all__ = ["SCHEMA", "BenchResult", "Conditions", "Subject"]
 
 SCHEMA = 1
 """Version of the layout; a reader refuses newer ones."""
+
+_READING_S = 1.0  # over which a reading of power is averaged by the driver
+_SETTLED = 5  # readings after that, of which a mean is worth something
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Conditions:
         warmup: ``iterations``, ``seconds``, ``first_ms`` (just-in-time compilation included).
         stopped: ``confident``, ``max-duration`` or ``fixed`` (a scaling run's common window).
         sm_clock_mhz, memory_clock_mhz, power_w, temperature_c: samples during the run.
+        energy_j, energy_s: energy that the board took, by NVML's counter, and the seconds of the run that this is of.
         throttle_reasons: NVML's names of clock limits seen during the run → fraction of samples.
         foreign_processes: of others on the same GPU: ``name (pid)``.
         foreign_cpu: fraction of the CPU time of the processors used that went to other processes (CPU runs).
@@ -75,6 +80,8 @@ class Conditions:
     memory_clock_mhz: tuple[int, ...] = ()
     power_w: tuple[float, ...] = ()
     temperature_c: tuple[int, ...] = ()
+    energy_j: float | None = None
+    energy_s: float | None = None
     throttle_reasons: dict[str, float] = field(default_factory=dict)
     foreign_processes: tuple[str, ...] = ()
     foreign_cpu: float | None = None
@@ -87,6 +94,21 @@ class Conditions:
         """The inverse of :func:`dataclasses.asdict` through JSON."""
         listed = ("sm_clock_mhz", "memory_clock_mhz", "power_w", "temperature_c", "foreign_processes")
         return cls(**{**value, **{name: tuple(value[name]) for name in listed}})
+
+    @property
+    def mean_power_w(self) -> float | None:
+        """Mean board power in watts: by the energy counter, else of the readings after the first second.
+
+        A reading is the driver's average over a second on recent GPUs, so that the first ones are of what was before.
+        ``None`` where power was not measured, or the run ended before five readings that count.
+        """
+        if self.energy_j and self.energy_s:
+            return self.energy_j / self.energy_s
+        interval_s = self.monitor.get("interval_s")
+        settled = self.power_w[math.ceil(_READING_S / interval_s) :] if interval_s else self.power_w
+        if not settled or (interval_s and len(settled) < _SETTLED):
+            return None
+        return sum(settled) / len(settled) or None
 
 
 @dataclass(frozen=True)
@@ -131,9 +153,9 @@ class BenchResult:
 
     @property
     def images_per_joule(self) -> float | None:
-        """Images per second over mean board power; ``None`` where power was not measured."""
-        rate, power = self.throughput_images_per_s, self.conditions.power_w
-        return rate / (sum(power) / len(power)) if rate is not None and power and sum(power) > 0 else None
+        """Images per second over mean board power; ``None`` where that is unknown."""
+        rate, power = self.throughput_images_per_s, self.conditions.mean_power_w
+        return rate / power if rate is not None and power else None
 
     def judged(self, verdict: Verdict) -> BenchResult:
         """The same measurement with a verdict."""
@@ -149,6 +171,7 @@ class BenchResult:
                 **self.timeline.summary(),
                 "fraction_of_peak": self.fraction_of_peak,
                 "images_per_joule": self.images_per_joule,
+                "mean_power_w": self.conditions.mean_power_w,
             },
             "device": self.device.to_json(),
             "settings": self.settings.to_json(),

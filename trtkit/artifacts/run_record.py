@@ -24,7 +24,7 @@ class RunRecord:
     Attributes:
         subject, device, settings, verdict: as in :class:`~trtkit.artifacts.bench.BenchResult`.
         summary: the figures of :meth:`trtkit.artifacts.timeline.Timeline.summary`, ``fraction_of_peak``,
-            ``images_per_joule`` and ``median_images_per_s``, which comparisons are made of.
+            ``images_per_joule``, ``mean_power_w`` and ``median_images_per_s``, which comparisons are made of.
         conditions: what was true during the run; samples of clocks, power and temperature as ``[min, mean, max]``.
         peak_ops_per_s, peak_source: the theoretical peak, and where it is from; ``None`` for unknown devices.
         environment, command, created: who made it, with what, and when.
@@ -88,8 +88,11 @@ class RunRecord:
 
     @property
     def images_per_joule(self) -> float | None:
-        """Images per joule of board energy; ``None`` where power was not measured."""
-        return _number(self.summary.get("images_per_joule"))
+        """Images per joule of board energy; ``None`` where power was not measured, or by an older trtkit.
+
+        That took the mean of all readings, of which the first are of what was before the run.
+        """
+        return _number(self.summary.get("images_per_joule")) if "mean_power_w" in self.summary else None
 
     def latency_ms(self, percent: int = 50) -> float | None:
         """A percentile of the latency in ms: 50, 90, 95 or 99."""

@@ -91,6 +91,11 @@ class Nvml:
         milliwatts = self.get("PowerUsage")
         return None if milliwatts is None else milliwatts / 1e3
 
+    def energy_j(self) -> float | None:
+        """Energy that the board has taken since the driver was loaded, in joules (Volta and newer)."""
+        millijoules = self.get("TotalEnergyConsumption")
+        return None if millijoules is None else millijoules / 1e3
+
     def power_limit_w(self) -> float | None:
         """Power limit in force, in watts."""
         milliwatts = self.get("EnforcedPowerLimit")

@@ -1,6 +1,6 @@
 """Watching a GPU during a measurement: a thread asks NVML for clocks, power, limits and foreign work.
 
-It takes five short calls every 50 ms, outside of Python's lock; the share of the run's time that it spent is told as
+It takes six short calls every 50 ms, outside of Python's lock; the share of the run's time that it spent is told as
 ``busy_fraction``, and processes are listed once a second only.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ __all__ = ["NvmlMonitor", "foreign"]
 
 _INTERVAL_S = 0.05
 _PROCESSES_EVERY = 20
+_STEPS = 5  # of the energy counter: with fewer, the moment of the first and the last is too uncertain
 _PARTITIONED = "the GPU is partitioned (MIG): its processes cannot be told apart"
 _UNSEEN = "process identifiers are the host's, not this container's: foreign processes are only counted"
 
@@ -40,6 +42,7 @@ class NvmlMonitor:
         self._stop = threading.Event()
         names = ("sm_clock_mhz", "memory_clock_mhz", "power_w", "temperature_c")
         self._samples: dict[str, list[Any]] = {name: [] for name in names}
+        self._energy: list[tuple[float, float]] = []  # (seconds, joules), where the counter had moved on
         self._limits: dict[str, int] = {}
         self._count = self._limit_samples = 0
         self._foreign: set[str] = set()
@@ -73,6 +76,7 @@ class NvmlMonitor:
             **{name: tuple(values) for name, values in self._samples.items()},
             "throttle_reasons": fractions,
             "foreign_processes": tuple(sorted(self._foreign)),
+            **_used(self._energy),
             "monitor": {
                 "samples": self._count,
                 "interval_s": self._interval_s,
@@ -104,6 +108,9 @@ class NvmlMonitor:
         for taken, value in zip(self._samples.values(), values, strict=True):
             if value is not None:
                 taken.append(value)
+        joules = nvml.energy_j()
+        if joules is not None and (not self._energy or joules != self._energy[-1][1]):
+            self._energy.append((time.monotonic(), joules))
         limits = nvml.limits()
         if limits is not None:
             self._limit_samples += 1
@@ -125,6 +132,17 @@ class NvmlMonitor:
         if counted:
             self._problems.append(_UNSEEN)
         self._foreign.update(found)
+
+
+def _used(energy: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """``energy_j`` and ``energy_s``: joules from the counter's first step to its last, and the seconds in between.
+
+    The first entry is no step: the counter may have stood there for a while. Two steps are too few to tell.
+    """
+    steps = energy[1:]
+    if len(steps) < _STEPS:
+        return {}
+    return {"energy_j": steps[-1][1] - steps[0][1], "energy_s": steps[-1][0] - steps[0][0]}
 
 
 def foreign(pids: tuple[int, ...], *, own: frozenset[int]) -> tuple[tuple[str, ...], bool]:

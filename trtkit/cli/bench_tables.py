@@ -57,8 +57,8 @@ def _figure(result: BenchResult, part: str, figure: str) -> float | None:
 
 
 def _power(result: BenchResult) -> str:
-    watts = result.conditions.power_w
-    return number(sum(watts) / len(watts)) if watts else ""
+    watts = result.conditions.mean_power_w
+    return "" if watts is None else number(watts)
 
 
 _IDENTITY = (

@@ -49,7 +49,7 @@ _COLUMNS: tuple[tuple[str, Callable[[BenchResult], Any]], ...] = (
     ("compute_cov", _part("compute", "cov")),
     ("iterations", lambda r: len(r.timeline)),
     ("fraction_of_peak", lambda r: r.fraction_of_peak),
-    ("power_w", lambda r: _mean(r.conditions.power_w)),
+    ("power_w", lambda r: r.conditions.mean_power_w),
     ("images_per_joule", lambda r: r.images_per_joule),
     ("sm_clock_mhz", lambda r: _mean(r.conditions.sm_clock_mhz)),
     ("valid", lambda r: r.verdict.valid),
