@@ -56,6 +56,11 @@ CASES: dict[str, tuple[BenchResult, str, str]] = {
     ),
     "somebody else": (conditions(foreign_processes=("python (123)",)), "foreign-process", "python (123)"),
     "cpu instead of cuda": (conditions(provider="CPUExecutionProvider"), "wrong-provider", "CUDAExecutionProvider"),
+    "a part on the cpu": (
+        conditions(provider="CUDAExecutionProvider", facts={"elsewhere": {"MatMul": 2, "Conv": 1}}),
+        "wrong-provider",
+        "1 Conv, 2 MatMul on the CPU",
+    ),
     "cuda instead of cpu": (
         clean(device={"device": "cpu:0/2"}, conditions={"provider": "CUDAExecutionProvider"}),
         "wrong-provider",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import onnx
 import pytest
 
 from tests.contract.test_families import conv_net
 from tests.pipeline.test_bench_rows import Notes
+from trtkit import worker
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.device import Device
 from trtkit.artifacts.plan_header import read_header
@@ -63,6 +67,49 @@ def test_the_stage_is_told_where_kernels_are_kept_and_what_was_checked(target: T
     second = stage_request(request, cache, prepared, target, settings, None, checked)
     assert (second.reference, second.checked) == (None, checked)
     assert second.runtime_cache == first.runtime_cache
+
+
+def test_what_onnx_runtime_computes_in_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request, cache = asked(tmp_path, family="onnxruntime"), PlanCache(tmp_path / "cache")
+    cpu = Target(Device("cpu"), probe("onnxruntime"), "asked for")
+    supply, settings = Supply(request, cache, Notes()), BenchSettings("compute", 2, {"x": (2, 3, 8, 8)})
+    looks: list[str] = []
+    real = worker.run
+
+    def counting(job: str, *args: Any, **more: Any) -> Any:
+        looks.append(job)
+        return real(job, *args, **more)
+
+    half, whole = (supply.prepare(cpu, precision, (1, 2, 4)) for precision in ("fp16", "fp32"))
+    monkeypatch.setattr(worker, "run", counting)
+    for _ in range(2):
+        subject = stage_request(request, cache, half, cpu, settings, None, None).subject
+        assert (subject.precision, subject.observed) == ("fp16", "fp32")
+        assert subject.proof == "convolutions and matrix products on this CPU: 1 of 1 in FP32, between casts"
+    assert looks == ["trtkit.backends.ort_executed:executed"]
+    assert stage_request(request, cache, whole, cpu, settings, None, None).subject.observed == "fp32"
+    forced = replace(request, force=True)
+    stage_request(forced, cache, half, cpu, settings, None, None)
+    assert len(looks) == 2, "float32 says it by itself; --force looks again"
+
+
+def test_operators_that_onnx_runtime_left_to_the_cpu_are_in_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, cache = asked(tmp_path, family="onnxruntime"), PlanCache(tmp_path / "cache")
+    cpu = Target(Device("cpu"), probe("onnxruntime"), "asked for")
+    prepared = Supply(request, cache, Notes()).prepare(cpu, "fp32", (1, 2, 4))
+    told: dict[str, Any] = {}
+
+    def answer(job: str, arguments: dict[str, Any], **more: Any) -> Any:
+        told.update(arguments)
+        return SimpleNamespace(value={"numbers": {"fp32": 1}, "elsewhere": {"Conv": 1}})
+
+    monkeypatch.setattr(worker, "run", answer)
+    gpu = replace(cpu, device=Device("cuda"))
+    found = stage_request(request, cache, prepared, gpu, BenchSettings("compute", 2, {"x": (2, 3, 8, 8)}), None, None)
+    assert told["on_cuda"] and told["shapes"] == {"x": [1, 3, 8, 8]}
+    assert found.elsewhere == {"Conv": 1} and found.subject.observed == prepared.subject.observed
 
 
 def test_weights_of_a_definition_are_exported_once(target: Target, tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ class Conditions:
         where: what executed, in the runtime's own words (device name, ONNX Runtime's provider).
         provider: ONNX Runtime's provider as its session reported it; ``None`` for other families.
         facts: of the timed path: ``graph``, ``graph_problem``, ``streams``, ``buffers``, ``input_bytes``,
-            ``output_bytes`` (per iteration), ``device_bytes`` in use, ``h2d_bytes_per_s`` measured (pinned).
+            ``output_bytes`` (per iteration), ``device_bytes`` in use, ``h2d_bytes_per_s`` measured (pinned);
+            ``elsewhere`` (operator → how many) what ONNX Runtime left to the CPU of a GPU's machine.
         warmup: ``iterations``, ``seconds``, ``first_ms`` (just-in-time compilation included).
         stopped: ``confident``, ``max-duration`` or ``fixed`` (a scaling run's common window).
         sm_clock_mhz, memory_clock_mhz, power_w, temperature_c: samples during the run.

@@ -182,6 +182,7 @@ def session(
     *,
     cuda_options: Mapping[str, Any] | None = None,
     profile: Path | None = None,
+    optimized: Path | None = None,
 ) -> Any:
     """An inference session on the CPU, or on CUDA with the CPU behind it.
 
@@ -193,6 +194,7 @@ def session(
         load: ``optimize``, ``threads``, ``affinity`` and ``spinning`` of it.
         cuda_options: those of the CUDA provider; ``None`` keeps to the CPU.
         profile: how the name of ONNX Runtime's own profile begins; ``None`` for no profile, which costs time.
+        optimized: where ONNX Runtime writes the model as it executes it; ``None`` for nowhere.
 
     Raises:
         BackendUnavailableError: ONNX Runtime is missing.
@@ -217,6 +219,8 @@ def session(
     options.intra_op_num_threads = load.threads or own
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     if len(load.affinity) == options.intra_op_num_threads > 1:
         # The calling thread is the first of the pool and is not pinned by ONNX Runtime, which counts from 1.
         pool = ";".join(str(processor + 1) for processor in load.affinity[1:])

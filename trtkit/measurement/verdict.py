@@ -86,9 +86,20 @@ def foreign_process(result: BenchResult) -> list[Finding]:
 
 
 def wrong_provider(result: BenchResult) -> list[Finding]:
-    """ONNX Runtime falls back to the CPU in silence."""
+    """ONNX Runtime falls back to the CPU in silence, as a whole or with single operators."""
     got = result.conditions.provider
     wanted = "CPUExecutionProvider" if result.device.device.startswith("cpu") else "CUDAExecutionProvider"
+    left: dict[str, int] = result.conditions.facts.get("elsewhere") or {}
+    if got == wanted and left:
+        listed = ", ".join(f"{count} {operator}" for operator, count in sorted(left.items()))
+        return [
+            Finding(
+                "wrong-provider",
+                f"ONNX Runtime executed {listed} on the CPU; {result.device.device} needs {wanted}.",
+                "Give a precision or an opset that the provider has kernels for, or measure with --device cpu.",
+                {"provider": got, "wanted": wanted, "elsewhere": left},
+            )
+        ]
     if got is None or got == wanted:
         return []
     return [

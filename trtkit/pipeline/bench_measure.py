@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trtkit import __version__
-from trtkit.artifacts.bench import BenchResult
+from trtkit.artifacts.bench import BenchResult, Subject
 from trtkit.artifacts.bench_settings import BenchSettings
 from trtkit.artifacts.files import sha256_file
+from trtkit.errors import TrtkitError
 from trtkit.pipeline.bench_family import Target
 from trtkit.pipeline.bench_request import BenchmarkRequest
 from trtkit.pipeline.bench_rows import Measure
 from trtkit.pipeline.bench_subjects import Prepared
 from trtkit.pipeline.listener import Listener
+from trtkit.pipeline.ort_numbers import numbers_of
 from trtkit.stages.bench import BenchRequest
 from trtkit.stages.bench import bench as measure_once
 from trtkit.stages.plan_cache import PlanCache
@@ -64,8 +67,10 @@ def stage_request(
         seconds: after which the attempt is given up; ``None`` for never.
         checked: the spot check of an earlier measurement of the same engine.
     """
+    subject, elsewhere = _looked_at(request, cache, prepared, target)
     return BenchRequest(
-        subject=prepared.subject,
+        subject=subject,
+        elsewhere=elsewhere,
         artifact=prepared.artifact,
         device=target.device,
         settings=settings,
@@ -80,6 +85,35 @@ def stage_request(
         timeout_s=seconds,
         command=request.command,
     )
+
+
+def _looked_at(
+    request: BenchmarkRequest, cache: PlanCache, prepared: Prepared, target: Target
+) -> tuple[Subject, dict[str, int]]:
+    """The subject with the numbers that ONNX Runtime computes it in, and what it left to the CPU of a GPU's machine.
+
+    A file of float32 says by itself what a CPU computes in, and only its error tells FP32 from TF32 on a GPU.
+    """
+    subject, on_cpu = prepared.subject, target.device.kind == "cpu"
+    if target.can.family != "onnxruntime" or (on_cpu and subject.observed is not None):
+        return subject, {}
+    try:
+        found = numbers_of(
+            prepared.artifact,
+            subject.precision,
+            target.device,
+            cache,
+            sha256=subject.sha256,
+            version=subject.version,
+            device_name=target.device_name,
+            shapes=prepared.shapes_at(prepared.batches[0]),
+            force=request.force,
+        )
+    except TrtkitError:  # it stays unknown: measuring tells what is wrong
+        return subject, {}
+    if on_cpu or subject.precision not in ("fp32", "tf32"):
+        subject = replace(subject, observed=found.observed, proof=found.proof)
+    return subject, found.elsewhere
 
 
 def kernels_file(cache: PlanCache, prepared: Prepared, target: Target) -> Path | None:

@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from calibration.source import DataSpec
-from trtkit import worker
+from trtkit.artifacts.device import Device
 from trtkit.artifacts.files import read_json
 from trtkit.artifacts.plan import PlanManifest, manifest_path
 from trtkit.artifacts.study_cell import Accuracy, Prepared
 from trtkit.artifacts.study_plan import StudyPlan, slug
-from trtkit.backends import registry
+from trtkit.environment import cpu_name
 from trtkit.errors import BackendUnavailableError, PlanError, TrtkitError, UsageError
 from trtkit.pipeline.conversion import convert
 from trtkit.pipeline.listener import Listener
+from trtkit.pipeline.ort_numbers import numbers_of
 from trtkit.pipeline.quantization import Quantization
 from trtkit.pipeline.request import QUANTIZED, ConvertRequest
 from trtkit.pipeline.study_request import StudyRequest
 from trtkit.stages.export import SourceRequest
+from trtkit.stages.plan_cache import PlanCache, cache_folder
 
 __all__ = ["ARTIFACTS", "accuracy_of", "prepare"]
 
@@ -101,25 +103,13 @@ def _known(study: Path, model: str, path: Path, manifest: PlanManifest, seconds:
 
 def _on_a_cpu(known: Prepared, path: Path, listener: Listener) -> Prepared:
     """What ONNX Runtime really computes in: its optimizer decides, so its optimizer is asked."""
+    cpu, cache, sha256, version = Device("cpu"), PlanCache(cache_folder()), known.sha256 or "", known.version or ""
     try:
-        answer = worker.run(
-            "trtkit.backends.ort_executed:executed_numbers",
-            {"model": str(path)},
-            what=f"the look at what becomes of {path.name}",
-            env=registry.worker_env("onnxruntime"),
-            timeout_s=120.0,
-        )
+        found = numbers_of(path, known.precision, cpu, cache, sha256=sha256, version=version, device_name=cpu_name())
     except TrtkitError as error:
         listener.note(f"what {path.name} is computed in is not known: {error.message}")
         return known
-    counts: dict[str, int] = answer.value
-    total = sum(counts.values())
-    parts = [f"{counts[numbers]} of {total} in {numbers.upper()}" for numbers in sorted(counts)]
-    proof = f"convolutions and matrix products on this CPU: {', '.join(parts)}"
-    if known.precision not in counts and total:
-        between = "dequantization and quantization" if known.precision in QUANTIZED else "casts"
-        proof += f", between {between}" if known.precision != "tf32" else ""
-    return replace(known, observed=" + ".join(sorted(counts)) or None, proof=proof)
+    return replace(known, observed=found.observed, proof=found.proof)
 
 
 def calibration_report(path: Path, manifest: PlanManifest) -> dict[str, Any] | None:

@@ -49,6 +49,8 @@ class BenchRequest:
         reference: the ONNX that the outputs are held against in ONNX Runtime on the CPU: the FP32 model, or for a
             quantized plan its own Q/DQ model; ``None`` for no such check.
         check_limit: largest relative L2 error that passes; ``None`` takes the precision's own.
+        elsewhere: weighted operators of it that ONNX Runtime executes on the CPU although a GPU was asked for, and how
+            many of each.
         softmax_axes: output name → axis of its Softmax, for outputs that are a Softmax's: they are compared before it.
         checked: the reference check of an earlier benchmark of the same engine (:attr:`Conditions.check`), taken over
             instead of being made again.
@@ -66,6 +68,7 @@ class BenchRequest:
     settings: BenchSettings
     reference: Path | None = None
     check_limit: float | None = None
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
     softmax_axes: Mapping[str, int] = field(default_factory=dict)
     checked: Mapping[str, Any] | None = None
     input_std: float = 1.0
@@ -149,7 +152,7 @@ def composed(
         subject=subject,
         device=device,
         settings=BenchSettings.from_json(found["settings"]),
-        conditions=Conditions(**_tuples(found["conditions"]), check=check, peak_rss_bytes=peak_rss_bytes),
+        conditions=_conditions(request, found["conditions"], check, peak_rss_bytes),
         timeline=timeline,
         peak_ops_per_s=peak[0],
         peak_source=peak[1],
@@ -158,6 +161,15 @@ def composed(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return result.judged(judge(result))
+
+
+def _conditions(
+    request: BenchRequest, found: Mapping[str, Any], check: dict[str, Any] | None, peak_rss_bytes: int | None
+) -> Conditions:
+    conditions = Conditions(**_tuples(found), check=check, peak_rss_bytes=peak_rss_bytes)
+    if not request.elsewhere:
+        return conditions
+    return replace(conditions, facts={**conditions.facts, "elsewhere": dict(request.elsewhere)})
 
 
 def _seen(subject: Subject, check: Mapping[str, Any] | None) -> Subject:
